@@ -1,0 +1,111 @@
+"""Live figures of one backend: plain numbers that the data plane writes as calls go by.
+
+They are the one thing shared by data plane and control plane that changes in place; everything
+else is an immutable snapshot. Whoever reads them gets what is true now.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from nexus.core.ewma import Ewma
+
+__all__ = ["BackendLive", "BreakerState"]
+
+
+class BreakerState(StrEnum):
+    """A circuit breaker's three states."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class BackendLive:
+    """What is going on at one backend right now.
+
+    ``in_flight``: our calls there. ``running``/``waiting``: what the engine said at the last poll
+    (``None`` unknown), with ``begun_since_poll``/``ended_since_poll`` counted from then on.
+    ``parked_until_s``: it asked for patience (Retry-After), monotonic seconds. ``breaker``,
+    ``open_until_s``, ``trial_in_flight``: the circuit breaker's state, moved only by
+    ``health/breaker.py``. ``ttft``: model id → average seconds to the first token of real traffic;
+    ``probe_s``: of the health check's round trip, used until there is traffic.
+    """
+
+    __slots__ = (
+        "begun_since_poll",
+        "breaker",
+        "consecutive_failures",
+        "ended_since_poll",
+        "errors_total",
+        "in_flight",
+        "open_for_s",
+        "open_until_s",
+        "opened_times",
+        "parked_until_s",
+        "probe_s",
+        "requests_total",
+        "running",
+        "trial_in_flight",
+        "ttft",
+        "waiting",
+        "window_began_s",
+        "window_calls",
+        "window_failures",
+    )
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.requests_total = 0
+        self.errors_total = 0
+        self.running: int | None = None
+        self.waiting: int | None = None
+        self.begun_since_poll = 0
+        self.ended_since_poll = 0
+        self.parked_until_s = 0.0
+        self.breaker = BreakerState.CLOSED
+        self.open_until_s = 0.0
+        self.open_for_s = 0.0
+        self.opened_times = 0
+        self.trial_in_flight = False
+        self.consecutive_failures = 0
+        self.window_began_s = 0.0
+        self.window_calls = 0
+        self.window_failures = 0
+        self.ttft: dict[str, Ewma] = {}
+        self.probe_s: float | None = None
+
+    def begin(self) -> None:
+        """A call of ours begins here."""
+        self.in_flight += 1
+        self.begun_since_poll += 1
+        self.requests_total += 1
+
+    def end(self) -> None:
+        """A call of ours has ended here, however it ended."""
+        self.in_flight -= 1
+        self.ended_since_poll += 1
+
+    def polled(self, running: int | None, waiting: int | None) -> None:
+        """The engine told its load; our own counting starts anew from there."""
+        self.running = running
+        self.waiting = waiting
+        self.begun_since_poll = 0
+        self.ended_since_poll = 0
+
+    @property
+    def busy(self) -> int:
+        """Requests at work or waiting there: the larger of our own in flight and the engine's last
+        word corrected by what we began and ended since (behaviour § 5.1)."""
+        if self.running is None and self.waiting is None:
+            return self.in_flight
+        told = (self.running or 0) + (self.waiting or 0)
+        return max(self.in_flight, told + self.begun_since_poll - self.ended_since_poll)
+
+    def ttft_s(self, model_id: str) -> float | None:
+        """Average time to first token for ``model_id``, seconds; the probe's time until there is
+        traffic; ``None`` when nothing is known."""
+        average = self.ttft.get(model_id)
+        if average is not None and average.value is not None:
+            return average.value
+        return self.probe_s

@@ -1,0 +1,52 @@
+"""The call record: what is known of one call when it is over, written once, whatever happened.
+
+Logs, statistics, metrics and history are views of it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from nexus.core.call import Outcome
+
+__all__ = ["AttemptRecord", "CallRecord"]
+
+
+class AttemptRecord(msgspec.Struct, frozen=True):
+    """One attempt: at which backend, what it came to (``ok`` or a failure kind), the HTTP status
+    (0: none), and how long it took, milliseconds."""
+
+    backend: str
+    outcome: str
+    status: int
+    ms: float
+
+
+class CallRecord(msgspec.Struct, kw_only=True):
+    """One call, finished.
+
+    ``at_s`` is Unix time of its beginning; ``*_ms`` durations in milliseconds; ``status`` what the
+    client was told (0: it left before). ``model`` is the name asked for, ``served_model`` the one
+    that answered. Token counts are the engine's own, ``None`` where it told none; ``events``
+    counts streamed data events. ``bytes_in``/``bytes_out`` are body bytes.
+    """
+
+    request_id: str
+    at_s: float
+    endpoint: str
+    outcome: Outcome = Outcome.OK
+    status: int = 0
+    model: str = ""
+    served_model: str = ""
+    backend: str = ""
+    reason: str = ""
+    stream: bool = False
+    attempts: list[AttemptRecord] = []
+    ttft_ms: float | None = None
+    duration_ms: float = 0.0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    events: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    error: str = ""
