@@ -1,0 +1,259 @@
+"""The access log: one line per finished call, written by a thread of its own.
+
+The loop's thread only appends the record to a queue (a fraction of a microsecond); encoding and
+writing happen elsewhere, so that a stalled standard output never stops a stream. The queue is
+bounded: when the reader of our output stalls, the oldest lines are dropped, counted, and the next
+line that gets through says how many.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import BinaryIO, TextIO, cast
+
+import msgspec
+
+from nexus.telemetry.logs import LogFormat, is_pretty
+from nexus.telemetry.record import CallRecord
+from nexus.telemetry.text import printable
+
+__all__ = ["AccessLog", "json_line", "pretty_line"]
+
+_QUEUE_LINES_MAX = 10_000
+# One write at a time takes this many lines: the writer holds the GIL while it encodes, so a batch
+# is kept well under a millisecond of the loop's time.
+_BATCH_LINES_MAX = 64
+
+
+class AccessLog:
+    """Writes call records to a stream without ever making the loop wait.
+
+    ``stream`` is standard output or a binary stream; one with a file descriptor is written to
+    through that (a stuck buffered stream could not be left behind at exit). ``write`` is called on
+    one thread only, and the record must not change afterwards. ``dropped`` counts lines that were
+    lost to a full queue or a failing stream.
+    """
+
+    __slots__ = (
+        "_asleep",
+        "_closing",
+        "_encode",
+        "_flush_interval_s",
+        "_lost",
+        "_overrun",
+        "_queue",
+        "_queue_max",
+        "_release",
+        "_send",
+        "_thread",
+        "_told",
+        "_wake",
+    )
+
+    def __init__(
+        self,
+        stream: TextIO | BinaryIO,
+        format: LogFormat = "auto",  # noqa: A002 - the setting's own name
+        *,
+        flush_interval_s: float = 0.1,
+        queue_lines_max: int = _QUEUE_LINES_MAX,
+    ) -> None:
+        self._queue: deque[CallRecord] = deque(maxlen=queue_lines_max)
+        self._queue_max = queue_lines_max
+        self._flush_interval_s = flush_interval_s
+        self._encode = pretty_line if is_pretty(format, stream) else json_line
+        self._send, self._release = _sender(stream)
+        self._overrun = 0  # written by the loop's thread only
+        self._lost = 0  # written by the writer's thread only
+        self._told = 0
+        self._asleep = False
+        self._closing = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nexus-access-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost so far."""
+        return self._overrun + self._lost
+
+    def write(self, record: CallRecord) -> None:
+        """Queues one line. Never blocks, never raises."""
+        queue = self._queue
+        if len(queue) == self._queue_max:
+            self._overrun += 1
+        queue.append(record)
+        # The writer says that it sleeps before it looks at the queue for the last time, and we
+        # look after appending: one of the two sees the other.
+        if self._asleep:
+            self._asleep = False
+            self._wake.set()
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Writes out what is queued, for at most ``timeout_s`` seconds, then gives up."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            self._asleep = True
+            if not self._queue and not self._closing.is_set():
+                self._wake.wait()
+            self._asleep = False
+            self._closing.wait(self._flush_interval_s)
+            # Taken before the queue is emptied: what was queued before the closing is written.
+            closing = self._closing.is_set()
+            self._flush()
+            if closing:
+                self._release()
+                return
+
+    def _flush(self) -> None:
+        queue = self._queue
+        while queue:
+            lines: list[bytes] = []
+            dropped = self.dropped
+            if dropped != self._told:
+                lines.append(_dropped_line(dropped - self._told))
+            taken = 0
+            while queue and taken < _BATCH_LINES_MAX:
+                taken += 1
+                lines.append(self._encode_safely(queue.popleft()))
+            try:
+                self._send(b"".join(lines))
+                self._told = dropped
+            except (OSError, ValueError):  # ValueError: the stream was closed under us
+                self._lost += taken
+
+    def _encode_safely(self, record: CallRecord) -> bytes:
+        try:
+            return self._encode(record)
+        except Exception:  # an odd record costs its own line, never the thread
+            self._lost += 1
+            return b""
+
+
+def _sender(stream: TextIO | BinaryIO) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+    """How to write to ``stream``, and how to be done with it."""
+    try:
+        number = stream.fileno()
+    except (OSError, AttributeError, ValueError):
+        binary = cast("BinaryIO", getattr(stream, "buffer", stream))
+
+        def send(data: bytes) -> None:
+            binary.write(data)
+            binary.flush()
+
+        return send, lambda: None
+
+    # Our own descriptor: the number of a stream that somebody closes would soon be another's.
+    fd = os.dup(number)
+
+    def send_to_fd(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:
+                # Somebody made the other end non-blocking (it is shared with our parent).
+                poll = select.poll()
+                poll.register(fd, select.POLLOUT)
+                poll.poll()
+
+    return send_to_fd, lambda: os.close(fd)
+
+
+_last_second: tuple[int, str] = (0, "1970-01-01T00:00:00")
+
+
+def _timestamp(at_s: float) -> str:
+    # Lines come in bursts of the same second; formatting it anew costs as much as the line.
+    global _last_second
+    whole = int(at_s)
+    last = _last_second
+    if last[0] != whole:
+        last = _last_second = (whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)))
+    return "%s.%03dZ" % (last[1], (at_s - whole) * 1000)  # noqa: UP031 - twice as fast
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def json_line(record: CallRecord) -> bytes:
+    """One JSON object and a line feed: the record's own fields, after those that every log line
+    begins with. JSON's escapes keep it on one line."""
+    try:
+        fields = _encode(record)
+    except UnicodeEncodeError:  # a lone surrogate, which JSON from clients may carry
+        fields = _encode(_without_surrogates(msgspec.to_builtins(record)))
+    stamp = _timestamp(record.at_s).encode()
+    return b"".join(
+        (
+            b'{"timestamp":"',
+            stamp,
+            b'","level":"info","component":"access","event":"request",',
+            fields[1:],
+            b"\n",
+        )
+    )
+
+
+def _without_surrogates(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _without_surrogates(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_surrogates(inner) for inner in value]
+    return value
+
+
+def pretty_line(record: CallRecord) -> bytes:
+    """One line for a person: when, what came of it, which model where, how long."""
+    model = record.served_model or record.model
+    if record.model and record.model != model:
+        model = f"{record.model} → {model}"
+    parts = [
+        _timestamp(record.at_s)[11:23],
+        f"{record.status or '---'}",
+        f"{record.outcome.value:<14}",
+        record.endpoint,
+        model or "-",
+        f"@ {record.backend}" if record.backend else "@ -",
+        f"{record.duration_ms:.0f} ms",
+    ]
+    if record.ttft_ms is not None:
+        parts.append(f"ttft {record.ttft_ms:.0f} ms")
+    if record.prompt_tokens is not None or record.completion_tokens is not None:
+        parts.append(f"tokens {_count(record.prompt_tokens)}/{_count(record.completion_tokens)}")
+    parts.append(f"bytes {record.bytes_in}/{record.bytes_out}")
+    if len(record.attempts) > 1:
+        parts.append(f"attempts {len(record.attempts)}")
+    if record.reason:
+        parts.append(record.reason)
+    parts.append(f"id {record.request_id}")
+    if record.error:
+        parts.append(f"error {record.error}")
+    return printable("  ".join(parts)).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _count(tokens: int | None) -> str:
+    return "?" if tokens is None else str(tokens)
+
+
+def _dropped_line(count: int) -> bytes:
+    line = {
+        "timestamp": _timestamp(time.time()),
+        "level": "warning",
+        "component": "access",
+        "event": "lines_dropped",
+        "dropped": count,
+    }
+    return _encode(line) + b"\n"

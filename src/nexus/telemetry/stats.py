@@ -1,0 +1,163 @@
+"""Statistics since the start: plain counters and the last durations, read by ``GET /stats``.
+
+Counting is on the hot path and costs additions only; percentiles are computed when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from nexus.core.call import Outcome
+from nexus.telemetry.record import CallRecord
+
+__all__ = ["UNKNOWN_MODEL", "Stats", "percentile"]
+
+UNKNOWN_MODEL = "unknown"
+"""The name under which calls for models that nobody serves are counted: what clients send as a
+model name is theirs to choose, and must not grow our memory."""
+
+_SAMPLES_MAX = 512
+_MODELS_MAX = 1_000
+_BACKENDS_MAX = 1_000
+# What an attempt can come to without the backend being at fault.
+_NO_FAULT = frozenset({Outcome.OK, Outcome.CANCELLED, Outcome.CLIENT_ERROR, Outcome.REFUSED})
+_FAULTS = frozenset({Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT})
+
+
+class _Tally:
+    """Requests, errors and the last durations of one backend or model."""
+
+    __slots__ = ("duration_ms", "errors", "requests", "ttft_ms")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.errors = 0
+        self.ttft_ms: deque[float] = deque(maxlen=_SAMPLES_MAX)
+        self.duration_ms: deque[float] = deque(maxlen=_SAMPLES_MAX)
+
+    def view(self, name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "requests": self.requests,
+            "errors": self.errors,
+            "ttft_ms": _percentiles(self.ttft_ms),
+            "duration_ms": _percentiles(self.duration_ms),
+        }
+
+
+class Stats:
+    """Counts calls. ``begin`` when a call is accepted, ``count`` once when it is over, always both.
+
+    ``started_s`` is the monotonic time that uptime counts from, seconds.
+    """
+
+    __slots__ = (
+        "_backends",
+        "_completion_tokens",
+        "_models",
+        "_outcomes",
+        "_prompt_tokens",
+        "in_flight",
+        "started_s",
+    )
+
+    def __init__(self, started_s: float) -> None:
+        self.started_s = started_s
+        self.in_flight = 0
+        self._outcomes: dict[str, int] = dict.fromkeys(Outcome, 0)
+        self._prompt_tokens = 0
+        self._completion_tokens = 0
+        self._backends: dict[str, _Tally] = {}
+        self._models: dict[str, _Tally] = {}
+
+    def begin(self) -> None:
+        """A call has been accepted."""
+        self.in_flight += 1
+
+    def count(self, record: CallRecord) -> None:
+        """A call that had begun is over."""
+        self.in_flight -= 1
+        outcome = record.outcome
+        self._outcomes[outcome] += 1
+        if record.prompt_tokens is not None:
+            self._prompt_tokens += record.prompt_tokens
+        if record.completion_tokens is not None:
+            self._completion_tokens += record.completion_tokens
+
+        attempts = record.attempts
+        name = record.served_model or (record.model if attempts else UNKNOWN_MODEL)
+        model = self._models.get(name)
+        if model is None:
+            model = _tally(self._models, name, _MODELS_MAX)
+        model.requests += 1
+        if outcome in _FAULTS:
+            model.errors += 1
+
+        # Every attempt is a request to its backend; only the last one answered the call.
+        last: _Tally | None = None
+        for attempt in attempts:
+            last = self._backends.get(attempt.backend)
+            if last is None:
+                last = _tally(self._backends, attempt.backend, _BACKENDS_MAX)
+            last.requests += 1
+            if attempt.outcome not in _NO_FAULT:
+                last.errors += 1
+        if outcome is Outcome.OK:
+            model.duration_ms.append(record.duration_ms)
+            ttft_ms = record.ttft_ms
+            if ttft_ms is not None:
+                model.ttft_ms.append(ttft_ms)
+            if last is not None:
+                last.duration_ms.append(record.duration_ms)
+                if ttft_ms is not None:
+                    last.ttft_ms.append(ttft_ms)
+
+    @property
+    def cancelled(self) -> int:
+        """Calls whose client left."""
+        return self._outcomes[Outcome.CANCELLED]
+
+    def view(self, now_s: float) -> dict[str, Any]:
+        """What ``GET /stats`` answers at monotonic time ``now_s`` (behaviour § 13).
+
+        ``total`` counts finished calls: the sum of the outcomes. Percentiles are over the last
+        calls that succeeded, ``None`` where there was none.
+        """
+        return {
+            "uptime_seconds": round(max(now_s - self.started_s, 0.0), 3),
+            "requests": {
+                "total": sum(self._outcomes.values()),
+                **{outcome.value: self._outcomes[outcome] for outcome in Outcome},
+                "in_flight": self.in_flight,
+            },
+            "tokens": {"prompt": self._prompt_tokens, "completion": self._completion_tokens},
+            "backends": [tally.view(name) for name, tally in sorted(self._backends.items())],
+            "models": [tally.view(name) for name, tally in sorted(self._models.items())],
+        }
+
+
+def _tally(tallies: dict[str, _Tally], name: str, at_most: int) -> _Tally:
+    """A new tally for ``name``, or the common one once there are too many."""
+    if len(tallies) >= at_most:
+        name = UNKNOWN_MODEL
+    return tallies.setdefault(name, _Tally())
+
+
+def percentile(samples: Iterable[float], share: float) -> float | None:
+    """The smallest sample that at least ``share`` (0 to 1) of all samples do not exceed (nearest
+    rank); ``None`` of nothing."""
+    ordered = sorted(samples)
+    if not ordered:
+        return None
+    rank = -int(-share * len(ordered) // 1)  # the ceiling
+    return ordered[max(rank, 1) - 1]
+
+
+def _percentiles(samples: deque[float]) -> dict[str, float | None]:
+    def rounded(share: float) -> float | None:
+        value = percentile(samples, share)
+        return None if value is None else round(value, 3)
+
+    return {"p50": rounded(0.50), "p95": rounded(0.95)}
