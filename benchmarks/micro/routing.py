@@ -1,0 +1,90 @@
+"""What one routing decision costs: ``python benchmarks/micro/routing.py``.
+
+Prints microseconds per decision, the best of several rounds, for fleets of different sizes.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from time import perf_counter
+
+from nexus.core.backend import (
+    Backend,
+    BackendSpec,
+    BackendStatus,
+    EngineKind,
+    EngineTraits,
+    parse_backend_url,
+)
+from nexus.core.call import RequestProfile
+from nexus.core.live import BackendLive
+from nexus.core.model import Model
+from nexus.core.snapshot import Candidate, Snapshot
+from nexus.routing.router import Router, RoutingSettings
+from nexus.routing.strategies import Strategy
+
+PLAIN = RequestProfile(endpoint="/v1/chat/completions", model="m", text_bytes=800)
+RICH = RequestProfile(
+    endpoint="/v1/chat/completions",
+    model="m",
+    needs_tools=True,
+    needs_json=True,
+    text_bytes=8000,
+    max_output_tokens=1000,
+    fields=frozenset({"tools", "n", "response_format"}),
+)
+
+
+def fleet(size: int) -> Snapshot:
+    """``size`` backends that serve one model, each with its own load and speed."""
+    rng = Random(size)
+    candidates = []
+    for number in range(size):
+        url = f"http://10.0.{number // 250}.{number % 250 + 1}:8000"
+        model = Model(id="m", engine_name="m", context_length=32768)
+        backend = Backend(
+            spec=BackendSpec(name=f"b{number:04}", url=url),
+            address=parse_backend_url(url),
+            engine=EngineKind.VLLM,
+            traits=EngineTraits(ignored_fields=frozenset({"logit_bias"})),
+            status=BackendStatus.HEALTHY,
+            models=(model,),
+        )
+        live = BackendLive()
+        live.in_flight = rng.randrange(20)
+        live.polled(rng.randrange(20), 0)
+        live.probe_s = rng.random()
+        candidates.append(Candidate(backend, model, live))
+    return Snapshot(
+        backends={one.backend.name: one.backend for one in candidates},
+        live={one.backend.name: one.live for one in candidates},
+        candidates={"m": tuple(candidates)},
+        listed=("m",),
+    )
+
+
+def measure(router: Router, snapshot: Snapshot, profile: RequestProfile, size: int) -> float:
+    """Microseconds per decision, the best of seven rounds."""
+    rng = Random(1)
+    calls = max(20_000 // size, 20)
+    best = float("inf")
+    for _ in range(7):
+        began = perf_counter()
+        for _ in range(calls):
+            router.route(snapshot, profile, now_s=1.0, rng=rng)
+        best = min(best, (perf_counter() - began) / calls)
+    return best * 1e6
+
+
+def main() -> None:
+    sizes = (1, 2, 10, 100, 1000)
+    print("µs per decision".ljust(24), *(f"{size:>8}" for size in sizes))
+    for strategy in Strategy:
+        for label, profile in (("plain", PLAIN), ("rich", RICH)):
+            router = Router(RoutingSettings(strategy=strategy))
+            cells = [f"{measure(router, fleet(s), profile, s):8.1f}" for s in sizes]
+            print(f"{strategy} {label}".ljust(24), *cells)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Filters: which backends cannot take a request, which only stand behind others, and why.
+
+What a backend *can do* is always asked before how busy or how fast it is (behaviour § 5.1).
+Unknown is not "no": an unknown capability keeps a candidate, behind those that are known to have
+it. The reasons are said in words only when somebody will read them.
+"""
+
+from __future__ import annotations
+
+from nexus.core.backend import BackendStatus
+from nexus.core.call import RequestProfile
+from nexus.core.live import BackendLive, BreakerState
+from nexus.core.model import Model, ModelKind
+from nexus.core.snapshot import Candidate
+from nexus.routing.plan import Behind, DropReason
+
+__all__ = ["Ask", "detail", "ignored_fields", "obstacle", "rank"]
+
+_HEALTHY = BackendStatus.HEALTHY
+_CLOSED = BreakerState.CLOSED
+_TRIPPED = int(Behind.TRIPPED)
+_FULL = int(Behind.FULL)
+_OUTPUT = int(Behind.OUTPUT)
+_IGNORED = int(Behind.IGNORED)
+_UNKNOWN = int(Behind.UNKNOWN)
+
+_GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
+_EMBEDDING = "/v1/embeddings"
+
+
+class Ask:
+    """What a request asks of a backend, worked out once for all candidates.
+
+    ``input_tokens`` is the estimate; ``total_tokens`` with the requested output, 0 when none was
+    said. ``special`` tells that more is asked for than plain text.
+    """
+
+    __slots__ = (
+        "embeds",
+        "endpoint",
+        "fields",
+        "generates",
+        "input_tokens",
+        "json",
+        "pin",
+        "special",
+        "strict",
+        "tools",
+        "total_tokens",
+        "vision",
+    )
+
+    def __init__(self, profile: RequestProfile, input_tokens: int, strict: bool) -> None:
+        self.endpoint = profile.endpoint
+        self.generates = self.endpoint in _GENERATING
+        self.embeds = self.endpoint == _EMBEDDING
+        self.vision = profile.needs_vision
+        self.tools = profile.needs_tools
+        self.json = profile.needs_json
+        self.special = self.vision or self.tools or self.json or self.embeds
+        self.input_tokens = input_tokens
+        output = profile.max_output_tokens
+        self.total_tokens = input_tokens + output if output else 0
+        self.fields = profile.fields
+        self.strict = strict
+        self.pin = profile.pin
+
+
+def obstacle(candidate: Candidate, ask: Ask, now_s: float) -> DropReason | None:
+    """The first filter that ``candidate`` does not pass, ``None`` when it may be tried."""
+    backend = candidate.backend
+    spec = backend.spec
+    if ask.pin is not None and spec.name != ask.pin:
+        return DropReason.PIN
+    if backend.status is not _HEALTHY:
+        if backend.status is BackendStatus.DRAINING:
+            return DropReason.DRAINING
+        return DropReason.UNHEALTHY
+    model = candidate.model
+    traits = backend.traits
+    if traits.paths and ask.endpoint not in traits.paths:
+        return DropReason.ENDPOINT
+    if ask.generates and model.kind is ModelKind.EMBEDDING:
+        return DropReason.ENDPOINT
+    if ask.special:
+        can = model.capabilities
+        if ask.embeds and can.embeddings is False:
+            return DropReason.ENDPOINT
+        if ask.vision and can.vision is False:
+            return DropReason.VISION
+        if ask.tools and can.tools is False:
+            return DropReason.TOOLS
+        if ask.json and can.json_mode is False:
+            return DropReason.JSON
+    window = model.context_length
+    if window is not None:
+        if ask.input_tokens > window:
+            return DropReason.CONTEXT
+        if ask.total_tokens > window and traits.refuses_long_output:
+            return DropReason.OUTPUT
+    if ask.strict and ask.fields and not ask.fields.isdisjoint(traits.ignored_fields):
+        return DropReason.IGNORED_FIELDS
+    live = candidate.live
+    if spec.max_concurrency and live.in_flight >= spec.max_concurrency:
+        return DropReason.MAX_CONCURRENCY
+    if live.parked_until_s > now_s:
+        return DropReason.PARKED
+    if live.breaker is not _CLOSED and not _lets_through(live, now_s):
+        return DropReason.BREAKER
+    return None
+
+
+def _lets_through(live: BackendLive, now_s: float) -> bool:
+    """Whether a breaker that is not closed would take a trial now."""
+    if live.trial_in_flight:
+        return False
+    return live.breaker is BreakerState.HALF_OPEN or live.open_until_s <= now_s
+
+
+def rank(candidate: Candidate, ask: Ask, busy: int) -> int:
+    """How far ``candidate`` stands behind others, as a sum of :class:`Behind`; 0: nothing against
+    it. ``busy`` is its load."""
+    behind = 0
+    backend = candidate.backend
+    # A half-open breaker has had a good word from a probe and waits for one trial: behind others
+    # it would never get it and stay out for as long as they do well.
+    if candidate.live.breaker is BreakerState.OPEN:
+        behind = _TRIPPED
+    if backend.capacity and busy >= backend.capacity:
+        behind += _FULL
+    if ask.total_tokens:
+        window = candidate.model.context_length
+        if window is not None and ask.total_tokens > window:
+            behind += _OUTPUT
+    if ask.fields and not ask.fields.isdisjoint(backend.traits.ignored_fields):
+        behind += _IGNORED
+    if ask.special:
+        behind += _UNKNOWN * _unknown(candidate.model, ask)
+    return behind
+
+
+def _unknown(model: Model, ask: Ask) -> int:
+    """How many of the capabilities asked for ``model`` is not known to have."""
+    can = model.capabilities
+    return (
+        (ask.vision and can.vision is None)
+        + (ask.tools and can.tools is None)
+        + (ask.json and can.json_mode is None)
+        + (ask.embeds and can.embeddings is None and model.kind is not ModelKind.EMBEDDING)
+    )
+
+
+def ignored_fields(candidate: Candidate, ask: Ask) -> tuple[str, ...]:
+    """The fields of the request that the candidate's engine drops, sorted."""
+    return tuple(sorted(ask.fields & candidate.backend.traits.ignored_fields))
+
+
+def detail(reason: DropReason, candidate: Candidate, ask: Ask, now_s: float) -> str:
+    """Why ``candidate`` was dropped, for people."""
+    backend, model, live = candidate.backend, candidate.model, candidate.live
+    match reason:
+        case DropReason.PIN:
+            return f"not the backend asked for (x-nexus-pin: {ask.pin})"
+        case DropReason.DRAINING:
+            return "draining"
+        case DropReason.UNHEALTHY:
+            return f"{backend.status.value}: {backend.reason}"
+        case DropReason.ENDPOINT:
+            if backend.traits.paths and ask.endpoint not in backend.traits.paths:
+                return f"{backend.engine.value} does not serve {ask.endpoint}"
+            if ask.embeds:
+                return "no embeddings"
+            return f"an embedding model does not serve {ask.endpoint}"
+        case DropReason.VISION:
+            return "no vision"
+        case DropReason.TOOLS:
+            return "no tools"
+        case DropReason.JSON:
+            return "no JSON mode"
+        case DropReason.CONTEXT:
+            return f"context {model.context_length} < estimated {ask.input_tokens} tokens"
+        case DropReason.OUTPUT:
+            return (
+                f"context {model.context_length} < estimated {ask.total_tokens} tokens "
+                "with the requested output"
+            )
+        case DropReason.IGNORED_FIELDS:
+            return f"{backend.engine.value} ignores {', '.join(ignored_fields(candidate, ask))}"
+        case DropReason.MAX_CONCURRENCY:
+            return f"{live.in_flight} calls of at most {backend.spec.max_concurrency}"
+        case DropReason.PARKED:
+            return f"asked for patience, {live.parked_until_s - now_s:.1f} s more"
+        case DropReason.BREAKER:
+            if live.trial_in_flight:
+                return "circuit breaker half-open, a trial is under way"
+            return f"circuit breaker open, {max(live.open_until_s - now_s, 0.0):.1f} s more"

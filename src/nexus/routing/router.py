@@ -1,0 +1,266 @@
+"""The router: one request's profile and one snapshot in, one plan out. Synchronous and pure.
+
+Resolve the alias; take the candidates that serve the model; filter, what they can do before how
+they are; score; order. When nobody is left the model's fallbacks are tried in their order, then
+the refusal says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+import msgspec
+
+from nexus.core.call import RequestProfile, RouteReason
+from nexus.core.errors import ApiError
+from nexus.core.snapshot import Candidate, Snapshot
+from nexus.routing import refusals
+from nexus.routing.aliases import resolve_alias
+from nexus.routing.filters import Ask, detail, ignored_fields, obstacle, rank
+from nexus.routing.plan import Behind, Dropped, DropReason, Plan, Scored, ScoreParts, explain_view
+from nexus.routing.ratio import Ratios
+from nexus.routing.scorers import (
+    Weights,
+    latency_part,
+    load_part,
+    priority_part,
+    quick_score,
+)
+from nexus.routing.strategies import STRATEGIES, Contender, Strategy
+
+__all__ = ["Router", "RoutingSettings"]
+
+_FULL = int(Behind.FULL)
+
+
+class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to route; ``[routing]`` of the configuration.
+
+    ``weights`` may have any scale: they are normalised here. ``aliases``: name → model or further
+    alias. ``fallbacks``: model → models to serve instead, in order. ``candidates_max``: how many
+    candidates a plan names, at least as many as attempts are made (an explained plan names all).
+    Raises ``ValueError`` for an unknown strategy or weights that mean nothing.
+    """
+
+    strategy: Strategy = Strategy.SMART
+    weights: Weights = Weights()
+    aliases: Mapping[str, str] = {}
+    fallbacks: Mapping[str, tuple[str, ...]] = {}
+    strict_parameters: bool = False
+    candidates_max: int = 16
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "strategy", Strategy(self.strategy))
+        msgspec.structs.force_setattr(self, "weights", self.weights.normalised())
+
+
+class Router:
+    """Decides where requests go. Keeps whose turn it is per model, and learned token ratios.
+
+    ``settings`` may be replaced whole at any time between two calls.
+    """
+
+    __slots__ = ("_turns", "ratios", "settings")
+
+    explain_view = staticmethod(explain_view)
+
+    def __init__(self, settings: RoutingSettings | None = None) -> None:
+        self.settings = settings or RoutingSettings()
+        self.ratios = Ratios()
+        self._turns: dict[str, int] = {}
+
+    def route(
+        self,
+        snapshot: Snapshot,
+        profile: RequestProfile,
+        *,
+        now_s: float,
+        rng: Random,
+        explain: bool = False,
+    ) -> Plan:
+        """Where ``profile`` goes: a plan with at least one candidate.
+
+        ``now_s`` is monotonic seconds. Raises ``ApiError``: 404 (model or pinned backend unknown),
+        503 (nobody healthy, or all at their limits), 400 (nobody able), 429 (all ask for patience).
+        With ``explain`` nothing is raised: the plan has ``dropped`` and ``refusal`` filled in, and
+        nobody's turn passes.
+        """
+        requested = profile.model
+        settings = self.settings
+        depth = settings.candidates_max
+        model, chain = resolve_alias(requested, settings.aliases, snapshot.candidates)
+        try:
+            if profile.pin is not None and profile.pin not in snapshot.backends:
+                raise ApiError.backend_not_found(profile.pin)
+            ask = self._ask(model, profile)
+            contenders = self._contenders(snapshot, model, ask, now_s)
+            fallback = None
+            if not contenders and settings.fallbacks:
+                for name in self._fallbacks(model, chain):
+                    other, _ = resolve_alias(name, settings.aliases, snapshot.candidates)
+                    other_ask = self._ask(other, profile)
+                    contenders = self._contenders(snapshot, other, other_ask, now_s)
+                    if contenders:
+                        fallback = model = other
+                        ask = other_ask
+                        break
+            if not contenders:
+                raise self._refusal(snapshot, model, ask, requested, now_s)
+        except ApiError as refusal:
+            if not explain:
+                raise
+            ask = self._ask(model, profile)
+            return Plan(
+                requested_model=requested,
+                model=model,
+                profile=profile,
+                candidates=(),
+                reason=RouteReason.CAPABILITY_MATCH,
+                estimated_tokens=ask.input_tokens,
+                alias_chain=chain,
+                dropped=self._dropped(snapshot, model, ask, now_s, ()),
+                refusal=refusal,
+            )
+        ordered = contenders
+        if len(contenders) > 1:
+            ordered = self._ordered(contenders, model, rng, explain)
+        if fallback is not None:
+            reason = RouteReason.FALLBACK
+        elif len(ordered) > 1 and _overflowed(ordered):
+            reason = RouteReason.OVERFLOW
+        else:
+            reason = RouteReason.CAPABILITY_MATCH
+        return Plan(
+            requested_model=requested,
+            model=model,
+            profile=profile,
+            candidates=tuple(
+                [_scored(one, ask) for one in (ordered if explain else ordered[:depth])]
+            ),
+            reason=reason,
+            estimated_tokens=ask.input_tokens,
+            alias_chain=chain,
+            dropped=self._dropped(snapshot, model, ask, now_s, ordered) if explain else (),
+            fallback_model=fallback,
+        )
+
+    def _ask(self, model: str, profile: RequestProfile) -> Ask:
+        tokens = self.ratios.estimate_tokens(model, profile)
+        return Ask(profile, tokens, self.settings.strict_parameters)
+
+    def _fallbacks(self, model: str, chain: tuple[str, ...]) -> tuple[str, ...]:
+        """What may be served instead of ``model``; what was configured for a name on the way to it
+        counts when nothing was for the model itself."""
+        fallbacks = self.settings.fallbacks
+        for name in (model, *reversed(chain)):
+            if name in fallbacks:
+                return fallbacks[name]
+        return ()
+
+    def _contenders(
+        self, snapshot: Snapshot, model: str, ask: Ask, now_s: float
+    ) -> list[Contender]:
+        """Who may be tried for ``model``, with rank and score, in the snapshot's order."""
+        contenders: list[Contender] = []
+        tripped: list[Candidate] = []
+        weights = self.settings.weights
+        for candidate in snapshot.candidates.get(model, ()):
+            reason = obstacle(candidate, ask, now_s)
+            if reason is None:
+                contenders.append(_contender(candidate, ask, weights))
+            elif reason is DropReason.BREAKER:
+                tripped.append(candidate)
+        if not contenders and tripped:
+            # Better a doubtful backend than none (behaviour § 4).
+            least_bad = min(tripped, key=lambda one: one.live.open_until_s)
+            contenders.append(_contender(least_bad, ask, weights))
+        return contenders
+
+    def _ordered(
+        self, contenders: list[Contender], model: str, rng: Random, explain: bool
+    ) -> list[Contender]:
+        """In the order of attempt: by rank, and within a rank by the strategy."""
+        turn = self._turns.get(model, 0)
+        if not explain:
+            self._turns[model] = turn + 1
+        order = STRATEGIES[self.settings.strategy]
+        by_rank: dict[int, list[Contender]] = {}
+        for one in contenders:
+            if one[0] in by_rank:
+                by_rank[one[0]].append(one)
+            else:
+                by_rank[one[0]] = [one]
+        ordered: list[Contender] = []
+        for value in sorted(by_rank):
+            ordered += order(by_rank[value], rng, turn)
+        return ordered
+
+    def _dropped(
+        self,
+        snapshot: Snapshot,
+        model: str,
+        ask: Ask,
+        now_s: float,
+        kept: Sequence[Contender],
+    ) -> tuple[Dropped, ...]:
+        """Every backend that serves ``model`` and is not ``kept``, each with its reason."""
+        names = {candidate.backend.name for _, _, candidate in kept}
+        dropped = []
+        for candidate in snapshot.candidates.get(model, ()):
+            reason = obstacle(candidate, ask, now_s)
+            name = candidate.backend.name
+            if reason is not None and name not in names:
+                dropped.append(Dropped(name, reason, detail(reason, candidate, ask, now_s)))
+        return tuple(dropped)
+
+    def _refusal(
+        self, snapshot: Snapshot, model: str, ask: Ask, requested: str, now_s: float
+    ) -> ApiError:
+        candidates = snapshot.candidates.get(model, ())
+        if not candidates:
+            return refusals.unknown_model(requested, snapshot)
+        dropped = self._dropped(snapshot, model, ask, now_s, ())
+        if all(one.reason is DropReason.PIN for one in dropped):
+            return refusals.not_on_pinned(requested, str(ask.pin), snapshot)
+        return refusals.no_candidate(requested, candidates, dropped, ask, now_s)
+
+
+def _contender(candidate: Candidate, ask: Ask, weights: Weights) -> Contender:
+    backend, live = candidate.backend, candidate.live
+    busy = live.busy
+    capacity = backend.capacity
+    ttft_s = live.ttft_s(candidate.model.id)
+    return (
+        rank(candidate, ask, busy),
+        quick_score(backend.spec.priority, busy, capacity, ttft_s, weights),
+        candidate,
+    )
+
+
+def _scored(contender: Contender, ask: Ask) -> Scored:
+    behind, score, candidate = contender
+    backend, live = candidate.backend, candidate.live
+    parts = ScoreParts(
+        priority_part(backend.spec.priority),
+        load_part(live.busy, backend.capacity),
+        latency_part(live.ttft_s(candidate.model.id)),
+    )
+    return Scored(
+        candidate, score, parts, ignored_fields(candidate, ask) if ask.fields else (), behind
+    )
+
+
+def _overflowed(ordered: list[Contender]) -> bool:
+    """Whether a full backend would have stood first: it has the better score and nothing else
+    against it."""
+    chosen, best, _ = ordered[0]
+    # The last one has the highest rank: in most calls this is all there is to look at.
+    if chosen & _FULL or ordered[-1][0] == 0:
+        return False
+    for behind, score, _ in ordered:
+        if behind & _FULL:
+            without = behind - _FULL
+            if without < chosen or (without == chosen and score > best):
+                return True
+    return False
