@@ -1,0 +1,186 @@
+"""Drives one check of one backend: asks what the adapter wants asked, within bounds.
+
+Also what ``nexus backends probe`` and ``POST /admin/v1/probe`` run, without a checker around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from typing import TypeVar
+
+import msgspec
+
+from nexus.core.backend import Backend, EngineKind
+from nexus.core.model import Model
+from nexus.engines.adapter import Adapter, Answer, Ask, CheckResult, Health
+
+__all__ = [
+    "FetchAsk",
+    "Fingerprint",
+    "Probe",
+    "ProbeOverrunError",
+    "Steps",
+    "drive",
+    "poll_load",
+    "probe",
+]
+
+T = TypeVar("T")
+
+FetchAsk = Callable[[Backend, Ask, float], Awaitable[Answer]]
+"""Makes one request of a check within so many seconds. Never raises: what goes wrong is told by an
+:class:`Answer` of status 0."""
+
+Steps = Generator[tuple[Ask, ...], tuple[Answer, ...], T]
+"""Rounds of requests to make at the same time, and a result at the end."""
+
+Fingerprint = Callable[[], Steps[EngineKind | None]]
+"""Begins to find out which engine answers; ``None``: no engine that Nexus knows."""
+
+_ROUNDS_MAX = 20
+_AT_ONCE_MAX = 8
+"""Requests of one check under way at the same time: a check must not crowd out real calls."""
+_TOTAL_TIMEOUTS = 2
+"""A whole check may take this many round timeouts, all rounds together."""
+_GRACE_S = 1.0
+"""A fetch that overstays its own timeout by this much is cut: a check must end."""
+
+
+class ProbeOverrunError(Exception):
+    """A check asked for more rounds than any check needs: a fault of its adapter."""
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check came to. ``engine`` is ``None`` when unknown; ``duration_s`` of the whole
+    check, ``round_trip_s`` of its first round if that had an HTTP answer."""
+
+    engine: EngineKind | None
+    result: CheckResult
+    duration_s: float
+    round_trip_s: float | None = None
+
+
+class _Line:
+    """The line to one backend during one check: keeps the time and remembers the first answers."""
+
+    __slots__ = ("_backend", "_clock", "_end_s", "_fetch", "_timeout_s", "answers", "round_trip_s")
+
+    def __init__(
+        self, backend: Backend, fetch: FetchAsk, timeout_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._backend = backend
+        self._fetch = fetch
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._end_s = clock() + _TOTAL_TIMEOUTS * timeout_s
+        self.answers: tuple[Answer, ...] | None = None
+        self.round_trip_s: float | None = None
+
+    async def ask(self, asks: tuple[Ask, ...]) -> tuple[Answer, ...]:
+        """Answers to ``asks`` in their order, all within one timeout."""
+        began_s = self._clock()
+        end_s = min(began_s + self._timeout_s, self._end_s)
+        if len(asks) == 1:
+            answers: tuple[Answer, ...] = (await self._ask_one(asks[0], end_s),)
+        else:
+            places = asyncio.Semaphore(_AT_ONCE_MAX)
+
+            async def ask_in_turn(ask: Ask) -> Answer:
+                async with places:
+                    return await self._ask_one(ask, end_s)
+
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(ask_in_turn(ask)) for ask in asks]
+            answers = tuple(task.result() for task in tasks)
+        if self.answers is None:
+            self.answers = answers
+            if any(answer.status for answer in answers):
+                self.round_trip_s = self._clock() - began_s
+        return answers
+
+    async def _ask_one(self, ask: Ask, end_s: float) -> Answer:
+        timeout_s = end_s - self._clock()
+        if timeout_s <= 0:
+            return Answer(status=0, error=f"no time left to ask for {ask.path}")
+        try:
+            async with asyncio.timeout(timeout_s + _GRACE_S):
+                return await self._fetch(self._backend, ask, timeout_s)
+        except TimeoutError:
+            return Answer(status=0, error=f"no answer within {self._timeout_s:g} s")
+
+
+async def drive(
+    steps: Steps[T], ask: Callable[[tuple[Ask, ...]], Awaitable[tuple[Answer, ...]]]
+) -> T:
+    """Runs ``steps`` to their end. Raises :class:`ProbeOverrunError` after too many rounds, and
+    whatever the steps or ``ask`` raise."""
+    try:
+        asks = next(steps)
+        for _ in range(_ROUNDS_MAX):
+            asks = steps.send(await ask(asks))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        steps.close()
+    raise ProbeOverrunError(f"more than {_ROUNDS_MAX} rounds")
+
+
+async def probe(
+    backend: Backend,
+    *,
+    engine: EngineKind | None,
+    known: tuple[Model, ...],
+    adapters: Callable[[EngineKind], Adapter],
+    fingerprint: Fingerprint,
+    fetch: FetchAsk,
+    timeout_s: float,
+    clock: Callable[[], float],
+) -> Probe:
+    """Checks ``backend`` once: finds out its ``engine`` if that is ``None``, then asks it as its
+    adapter says. ``known`` is what the last check found. ``timeout_s`` bounds each round of
+    requests; ``clock`` tells monotonic seconds. Raises only on a fault of our own.
+    """
+    began_s = clock()
+    line = _Line(backend, fetch, timeout_s, clock)
+    if engine is None:
+        engine = await drive(fingerprint(), line.ask)
+    if engine is None:
+        result = _unknown_server(line.answers or ())
+    else:
+        result = await drive(adapters(engine).check(backend.spec, known), line.ask)
+    return Probe(
+        engine=engine,
+        result=result,
+        duration_s=clock() - began_s,
+        round_trip_s=line.round_trip_s,
+    )
+
+
+async def poll_load(
+    backend: Backend,
+    adapter: Adapter,
+    *,
+    fetch: FetchAsk,
+    timeout_s: float,
+    clock: Callable[[], float],
+) -> CheckResult | None:
+    """The engine's live load, or ``None`` where it has no cheap way to tell."""
+    steps = adapter.load()
+    if steps is None:
+        return None
+    return await drive(steps, _Line(backend, fetch, timeout_s, clock).ask)
+
+
+def _unknown_server(answers: tuple[Answer, ...]) -> CheckResult:
+    """Why the engine could not be found out: nobody, silence, a locked door, a stranger."""
+    if any(answer.status in (401, 403) for answer in answers):
+        return CheckResult(health=Health.CREDENTIALS, reason=Health.CREDENTIALS.value)
+    if any(answer.status for answer in answers):
+        return CheckResult(health=Health.FAILED, reason="not an LLM server")
+    for answer in answers:
+        if answer.refused:
+            return CheckResult(health=Health.LOST, reason=answer.error or "connection refused")
+    error = next((answer.error for answer in answers if answer.error), "no answer")
+    return CheckResult(health=Health.FAILED, reason=error)
