@@ -1,0 +1,70 @@
+"""Keys are not in the configuration; it names the variables and files that hold them.
+
+Nothing here puts a key, or what may be one in the wrong place, into a message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from nexus.config.check import Report, header_value_fault
+from nexus.config.schema import Config
+
+__all__ = ["read_admin_key", "read_backend_keys"]
+
+# What is surely a variable's name; anything else may be the key itself and is not repeated.
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
+_KEY_BYTES_MAX = 65_536
+
+
+def read_admin_key(config: Config, env: Mapping[str, str], report: Report) -> str:
+    """The admin key, empty when none is configured. A named but empty variable is reported."""
+    name = config.server.admin_key_env
+    return _from_variable(name, env, report, ("server", "admin_key_env")) if name else ""
+
+
+def read_backend_keys(config: Config, env: Mapping[str, str], report: Report) -> tuple[str, ...]:
+    """Each backend's key, in the order of ``config.backends``, empty where it has none."""
+    keys: list[str] = []
+    for position, backend in enumerate(config.backends):
+        if backend.api_key_env:
+            at = ("backends", position, "api_key_env")
+            keys.append(_from_variable(backend.api_key_env, env, report, at))
+        elif backend.api_key_file:
+            at = ("backends", position, "api_key_file")
+            keys.append(_from_file(Path(backend.api_key_file), report, at))
+        else:
+            keys.append("")
+    return tuple(keys)
+
+
+def _from_variable(
+    name: str, env: Mapping[str, str], report: Report, at: tuple[str | int, ...]
+) -> str:
+    key = env.get(name, "").strip()
+    shown = f"variable {name}" if _VARIABLE.fullmatch(name) else "variable of this name"
+    if not key:
+        state = "is empty" if name in env else "is not set"
+        report(at, f"the environment {shown} {state}")
+    elif (fault := header_value_fault(key)) is not None:
+        report(at, f"the environment {shown} {fault}")
+    return key
+
+
+def _from_file(path: Path, report: Report, at: tuple[str | int, ...]) -> str:
+    try:
+        with path.open("rb") as file:
+            key = file.read(_KEY_BYTES_MAX).decode().strip()
+    except OSError as error:
+        report(at, f"the file cannot be read: {error.strerror or type(error).__name__}")
+        return ""
+    except ValueError:  # not UTF-8, or a path that holds NUL
+        report(at, "the file cannot be read as text")
+        return ""
+    if not key:
+        report(at, "the file is empty")
+    elif (fault := header_value_fault(key)) is not None:
+        report(at, f"the file {fault}")
+    return key
