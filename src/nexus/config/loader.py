@@ -108,7 +108,16 @@ def find_config(
         places.append(Path(base) / "nexus" / FILE_NAME)
     elif env.get("HOME"):
         places.append(Path(env["HOME"]) / ".config" / "nexus" / FILE_NAME)
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if _is_file(place)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there to be read; a directory that may not be entered (a service user
+    with root's HOME) holds none for us."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _read_file(file: Path) -> str:

@@ -90,6 +90,18 @@ def test_the_file_is_looked_for_in_order(tmp_path: Path) -> None:
     assert find_config(path=explicit, env=env, cwd=tmp_path) == tmp_path / "flag.toml"
 
 
+def test_a_place_that_cannot_be_looked_at_holds_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service user whose HOME is closed to it starts with the defaults."""
+
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert find_config(path=None, env={"HOME": "/root"}, cwd=tmp_path) is None
+
+
 @pytest.mark.parametrize(
     ("path", "env"), [(Path("gone.toml"), {}), (None, {"NEXUS_CONFIG": "gone.toml"})]
 )
