@@ -119,9 +119,10 @@ class Stats:
         """Calls whose client left."""
         return self._outcomes[Outcome.CANCELLED]
 
-    def view(self, now_s: float) -> dict[str, Any]:
+    def view(self, now_s: float, in_flight: int | None = None) -> dict[str, Any]:
         """What ``GET /stats`` answers at monotonic time ``now_s`` (behaviour § 13).
 
+        ``in_flight`` is for whoever counts calls under way elsewhere and never calls ``begin``.
         ``total`` counts finished calls: the sum of the outcomes. Percentiles are over the last
         calls that succeeded, ``None`` where there was none.
         """
@@ -130,7 +131,7 @@ class Stats:
             "requests": {
                 "total": sum(self._outcomes.values()),
                 **{outcome.value: self._outcomes[outcome] for outcome in Outcome},
-                "in_flight": self.in_flight,
+                "in_flight": self.in_flight if in_flight is None else in_flight,
             },
             "tokens": {"prompt": self._prompt_tokens, "completion": self._completion_tokens},
             "backends": [tally.view(name) for name, tally in sorted(self._backends.items())],

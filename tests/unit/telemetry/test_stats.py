@@ -47,6 +47,13 @@ def test_every_call_counts_once(outcomes: list[Outcome]) -> None:
     assert stats.cancelled == outcomes.count(Outcome.CANCELLED)
 
 
+def test_calls_under_way_may_be_counted_elsewhere() -> None:
+    """A figure given from outside stands in for our own."""
+    stats = Stats(0.0)
+    stats.count(a_record())
+    assert stats.view(0.0, in_flight=4)["requests"]["in_flight"] == 4
+
+
 def test_tokens_are_the_engines_own() -> None:
     """Tokens add up; calls that told none add nothing."""
     stats = Stats(0.0)
