@@ -14,12 +14,22 @@ from nexus.core.model import Model, ModelKind
 from nexus.core.snapshot import Candidate
 from nexus.routing.plan import Behind, DropReason
 
-__all__ = ["Ask", "detail", "ignored_fields", "obstacle", "rank"]
+__all__ = [
+    "FULL",
+    "TRIPPED",
+    "Ask",
+    "detail",
+    "ignored_fields",
+    "lasting_rank",
+    "lets_through",
+    "obstacle",
+    "unfit",
+    "unready",
+]
 
 _HEALTHY = BackendStatus.HEALTHY
-_CLOSED = BreakerState.CLOSED
-_TRIPPED = int(Behind.TRIPPED)
-_FULL = int(Behind.FULL)
+TRIPPED = int(Behind.TRIPPED)
+FULL = int(Behind.FULL)
 _OUTPUT = int(Behind.OUTPUT)
 _IGNORED = int(Behind.IGNORED)
 _UNKNOWN = int(Behind.UNKNOWN)
@@ -32,7 +42,7 @@ class Ask:
     """What a request asks of a backend, worked out once for all candidates.
 
     ``input_tokens`` is the estimate; ``total_tokens`` with the requested output, 0 when none was
-    said. ``special`` tells that more is asked for than plain text.
+    said. ``special`` tells that a capability is asked for.
     """
 
     __slots__ = (
@@ -68,6 +78,11 @@ class Ask:
 
 def obstacle(candidate: Candidate, ask: Ask, now_s: float) -> DropReason | None:
     """The first filter that ``candidate`` does not pass, ``None`` when it may be tried."""
+    return unfit(candidate, ask) or unready(candidate, now_s)
+
+
+def unfit(candidate: Candidate, ask: Ask) -> DropReason | None:
+    """Why ``candidate`` cannot serve this, as long as the snapshot stands."""
     backend = candidate.backend
     spec = backend.spec
     if ask.pin is not None and spec.name != ask.pin:
@@ -100,34 +115,34 @@ def obstacle(candidate: Candidate, ask: Ask, now_s: float) -> DropReason | None:
             return DropReason.OUTPUT
     if ask.strict and ask.fields and not ask.fields.isdisjoint(traits.ignored_fields):
         return DropReason.IGNORED_FIELDS
+    return None
+
+
+def unready(candidate: Candidate, now_s: float) -> DropReason | None:
+    """Why ``candidate`` cannot serve just now."""
     live = candidate.live
-    if spec.max_concurrency and live.in_flight >= spec.max_concurrency:
+    limit = candidate.backend.spec.max_concurrency
+    if limit and live.in_flight >= limit:
         return DropReason.MAX_CONCURRENCY
     if live.parked_until_s > now_s:
         return DropReason.PARKED
-    if live.breaker is not _CLOSED and not _lets_through(live, now_s):
+    if live.breaker is not BreakerState.CLOSED and not lets_through(live, now_s):
         return DropReason.BREAKER
     return None
 
 
-def _lets_through(live: BackendLive, now_s: float) -> bool:
+def lets_through(live: BackendLive, now_s: float) -> bool:
     """Whether a breaker that is not closed would take a trial now."""
     if live.trial_in_flight:
         return False
     return live.breaker is BreakerState.HALF_OPEN or live.open_until_s <= now_s
 
 
-def rank(candidate: Candidate, ask: Ask, busy: int) -> int:
-    """How far ``candidate`` stands behind others, as a sum of :class:`Behind`; 0: nothing against
-    it. ``busy`` is its load."""
+def lasting_rank(candidate: Candidate, ask: Ask) -> int:
+    """How far ``candidate`` stands behind others as long as the snapshot stands, as a sum of
+    :class:`Behind`; ``FULL`` and ``TRIPPED`` come and go and are not in it."""
     behind = 0
     backend = candidate.backend
-    # A half-open breaker has had a good word from a probe and waits for one trial: behind others
-    # it would never get it and stay out for as long as they do well.
-    if candidate.live.breaker is BreakerState.OPEN:
-        behind = _TRIPPED
-    if backend.capacity and busy >= backend.capacity:
-        behind += _FULL
     if ask.total_tokens:
         window = candidate.model.context_length
         if window is not None and ask.total_tokens > window:

@@ -14,11 +14,21 @@ import msgspec
 
 from nexus.core.call import RequestProfile, RouteReason
 from nexus.core.errors import ApiError
-from nexus.core.snapshot import Candidate, Snapshot
+from nexus.core.live import BreakerState
+from nexus.core.snapshot import Snapshot
 from nexus.routing import refusals
 from nexus.routing.aliases import resolve_alias
-from nexus.routing.filters import Ask, detail, ignored_fields, obstacle, rank
-from nexus.routing.plan import Behind, Dropped, DropReason, Plan, Scored, ScoreParts, explain_view
+from nexus.routing.filters import (
+    FULL,
+    TRIPPED,
+    Ask,
+    detail,
+    ignored_fields,
+    lets_through,
+    obstacle,
+)
+from nexus.routing.lineup import Lineups
+from nexus.routing.plan import Dropped, DropReason, Plan, Scored, ScoreParts, explain_view
 from nexus.routing.ratio import Ratios
 from nexus.routing.scorers import (
     Weights,
@@ -31,7 +41,7 @@ from nexus.routing.strategies import STRATEGIES, Contender, Strategy
 
 __all__ = ["Router", "RoutingSettings"]
 
-_FULL = int(Behind.FULL)
+_CLOSED = BreakerState.CLOSED
 
 
 class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +71,7 @@ class Router:
     ``settings`` may be replaced whole at any time between two calls.
     """
 
-    __slots__ = ("_turns", "ratios", "settings")
+    __slots__ = ("_lineups", "_turns", "ratios", "settings")
 
     explain_view = staticmethod(explain_view)
 
@@ -69,6 +79,7 @@ class Router:
         self.settings = settings or RoutingSettings()
         self.ratios = Ratios()
         self._turns: dict[str, int] = {}
+        self._lineups: Lineups | None = None
 
     def route(
         self,
@@ -162,19 +173,33 @@ class Router:
         self, snapshot: Snapshot, model: str, ask: Ask, now_s: float
     ) -> list[Contender]:
         """Who may be tried for ``model``, with rank and score, in the snapshot's order."""
+        lineups = self._lineups
+        if lineups is None or lineups.snapshot is not snapshot:
+            lineups = self._lineups = Lineups(snapshot)
         contenders: list[Contender] = []
-        tripped: list[Candidate] = []
+        tripped: list[Contender] = []
         weights = self.settings.weights
-        for candidate in snapshot.candidates.get(model, ()):
-            reason = obstacle(candidate, ask, now_s)
-            if reason is None:
-                contenders.append(_contender(candidate, ask, weights))
-            elif reason is DropReason.BREAKER:
-                tripped.append(candidate)
+        for candidate, live, limit, capacity, behind, part, model_id in lineups.players(model, ask):
+            # What filters.unready asks, spelled out: this runs for each candidate of each request.
+            if (limit and live.in_flight >= limit) or live.parked_until_s > now_s:
+                continue
+            busy = live.busy
+            if capacity is not None and busy >= capacity:
+                behind += FULL
+            score = quick_score(part, busy, capacity, live.ttft_s(model_id), weights)
+            if live.breaker is _CLOSED:
+                contenders.append((behind, score, candidate))
+            elif not lets_through(live, now_s):
+                tripped.append((behind, score, candidate))
+            elif live.breaker is BreakerState.OPEN:
+                contenders.append((behind + TRIPPED, score, candidate))
+            else:
+                # Half-open: a probe had a good word for it, and it waits for one trial. Behind
+                # others it would never get it, and stay out for as long as they do well.
+                contenders.append((behind, score, candidate))
         if not contenders and tripped:
             # Better a doubtful backend than none (behaviour § 4).
-            least_bad = min(tripped, key=lambda one: one.live.open_until_s)
-            contenders.append(_contender(least_bad, ask, weights))
+            contenders.append(min(tripped, key=lambda one: one[2].live.open_until_s))
         return contenders
 
     def _ordered(
@@ -185,15 +210,15 @@ class Router:
         if not explain:
             self._turns[model] = turn + 1
         order = STRATEGIES[self.settings.strategy]
-        by_rank: dict[int, list[Contender]] = {}
+        ranks = {one[0] for one in contenders}
+        if len(ranks) == 1:
+            return order(contenders, rng, turn)
+        by_rank: dict[int, list[Contender]] = {value: [] for value in sorted(ranks)}
         for one in contenders:
-            if one[0] in by_rank:
-                by_rank[one[0]].append(one)
-            else:
-                by_rank[one[0]] = [one]
+            by_rank[one[0]].append(one)
         ordered: list[Contender] = []
-        for value in sorted(by_rank):
-            ordered += order(by_rank[value], rng, turn)
+        for equals in by_rank.values():
+            ordered += order(equals, rng, turn)
         return ordered
 
     def _dropped(
@@ -226,18 +251,6 @@ class Router:
         return refusals.no_candidate(requested, candidates, dropped, ask, now_s)
 
 
-def _contender(candidate: Candidate, ask: Ask, weights: Weights) -> Contender:
-    backend, live = candidate.backend, candidate.live
-    busy = live.busy
-    capacity = backend.capacity
-    ttft_s = live.ttft_s(candidate.model.id)
-    return (
-        rank(candidate, ask, busy),
-        quick_score(backend.spec.priority, busy, capacity, ttft_s, weights),
-        candidate,
-    )
-
-
 def _scored(contender: Contender, ask: Ask) -> Scored:
     behind, score, candidate = contender
     backend, live = candidate.backend, candidate.live
@@ -256,11 +269,11 @@ def _overflowed(ordered: list[Contender]) -> bool:
     against it."""
     chosen, best, _ = ordered[0]
     # The last one has the highest rank: in most calls this is all there is to look at.
-    if chosen & _FULL or ordered[-1][0] == 0:
+    if chosen & FULL or ordered[-1][0] == 0:
         return False
     for behind, score, _ in ordered:
-        if behind & _FULL:
-            without = behind - _FULL
+        if behind & FULL:
+            without = behind - FULL
             if without < chosen or (without == chosen and score > best):
                 return True
     return False

@@ -79,20 +79,24 @@ def combine(parts: ScoreParts, weights: Weights) -> float:
 
 
 def quick_score(
-    priority: int, busy: int, capacity: int | None, ttft_s: float | None, weights: Weights
+    priority: float, busy: int, capacity: int | None, ttft_s: float | None, weights: Weights
 ) -> float:
-    """What :func:`combine` makes of the three parts, bit for bit, without the calls.
+    """What :func:`combine` makes of the three parts, bit for bit, without the calls; ``priority``
+    is that part already.
 
     It runs for every candidate of every request; a property test holds the two together.
     """
-    score = 0.0
-    if priority < 100:
-        score = weights.priority * (1.0 - priority / 100 if priority > 0 else 1.0)
-    limit = capacity or 100
-    if busy < limit:
-        score += weights.load * (1.0 - busy / limit if busy > 0 else 1.0)
+    score = weights.priority * priority
+    if busy <= 0:
+        score += weights.load
+    else:
+        limit = capacity or 100
+        if busy < limit:
+            score += weights.load * (1.0 - busy / limit)
     if ttft_s is None:
         score += weights.latency * _LATENCY_UNKNOWN
+    elif ttft_s > 0.0:
+        score += weights.latency * (_TTFT_HALF_S / (_TTFT_HALF_S + ttft_s))
     else:
-        score += weights.latency * (_TTFT_HALF_S / (_TTFT_HALF_S + ttft_s) if ttft_s > 0.0 else 1.0)
+        score += weights.latency
     return score if score < 1.0 else 1.0

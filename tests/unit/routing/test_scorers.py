@@ -76,7 +76,7 @@ def test_the_quick_score_is_the_score(
 ) -> None:
     """The hot path's arithmetic gives the same number, bit for bit."""
     parts = ScoreParts(priority_part(priority), load_part(busy, capacity), latency_part(ttft_s))
-    assert quick_score(priority, busy, capacity, ttft_s, by) == combine(parts, by)
+    assert quick_score(parts.priority, busy, capacity, ttft_s, by) == combine(parts, by)
 
 
 @modest
