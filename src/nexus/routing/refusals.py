@@ -14,8 +14,9 @@ from nexus.routing.plan import Dropped, DropReason
 __all__ = ["no_candidate", "not_on_pinned", "unknown_model"]
 
 _NAMES_MAX = 10
-_COMPARED_MAX = 200
-_COMPARED_CHARS = 100
+_OFFERED_MAX = 1000
+_COMPARED_MAX = 20
+_COMPARED_CHARS = 64
 _UNHEALTHY_RETRY_S = 5.0
 _FULL_RETRY_S = 1.0
 
@@ -123,14 +124,24 @@ def _wanted(reason: DropReason, pairs: Sequence[tuple[Candidate, Dropped]], ask:
 def _nearest(name: str, offered: Sequence[str]) -> list[str]:
     """At most ten of ``offered``, those most like ``name`` first.
 
-    Comparing costs microseconds per name and anybody may ask for anything, so both lengths are
-    bounded.
+    Anybody may ask for anything, and difflib takes up to half a millisecond for two long names: it
+    is shown only the few that have most pairs of letters in common with ``name``.
     """
     wanted = name[:_COMPARED_CHARS].casefold()
-    # Names that hold what was typed come first: "qwen2" means "qwen2:72b", however long that is.
-    pool = sorted(offered, key=lambda one: wanted not in one.casefold())[:_COMPARED_MAX]
+    pairs = _letter_pairs(wanted)
+
+    def likeness(one: str) -> tuple[bool, int]:
+        folded = one[:_COMPARED_CHARS].casefold()
+        # Names that hold what was typed come first: "qwen2" means "qwen2:72b".
+        return wanted in folded, len(pairs & _letter_pairs(folded))
+
+    pool = sorted(offered[:_OFFERED_MAX], key=likeness, reverse=True)[:_COMPARED_MAX]
     by_folded = {one[:_COMPARED_CHARS].casefold(): one for one in reversed(pool)}
     near = get_close_matches(wanted, list(by_folded), n=_NAMES_MAX, cutoff=0.3)
-    ordered = dict.fromkeys([by_folded[key] for key in near])
+    ordered = dict.fromkeys(by_folded[key] for key in near)
     ordered.update(dict.fromkeys(pool))
     return list(ordered)[:_NAMES_MAX]
+
+
+def _letter_pairs(text: str) -> set[str]:
+    return {text[at : at + 2] for at in range(len(text) - 1)}

@@ -28,7 +28,7 @@ def live(
     *,
     in_flight: int = 0,
     ttft_s: float | None = None,
-    parked_for_s: float = 0.0,
+    parked_for_s: float | None = None,
     breaker: BreakerState = BreakerState.CLOSED,
     open_for_s: float = 0.0,
     trial: bool = False,
@@ -37,7 +37,7 @@ def live(
     figures = BackendLive()
     figures.in_flight = in_flight
     figures.probe_s = ttft_s
-    if parked_for_s:
+    if parked_for_s is not None:
         figures.parked_until_s = NOW_S + parked_for_s
     figures.breaker = breaker
     if breaker is not BreakerState.CLOSED:

@@ -102,7 +102,8 @@ def test_a_backend_that_cannot_is_dropped_with_its_reason(
         (candidate("fine", paths=frozenset({CHAT})), {}),
         (candidate("fine", context=10), {"text_bytes": 40}),
         (candidate("fine", max_concurrency=2, figures=live(in_flight=1)), {}),
-        (candidate("fine", figures=live(parked_for_s=-1.0)), {}),
+        (candidate("fine", figures=live(parked_for_s=0.0)), {}),
+        (candidate("fine", context=110, refuses_long_output=True), {"max_output_tokens": 100}),
         (candidate("fine", figures=live(breaker=BreakerState.OPEN, open_for_s=0.0)), {}),
         (candidate("fine", figures=live(breaker=BreakerState.HALF_OPEN)), {}),
         (candidate("fine", vision=False, tools=False, json=False), {}),
@@ -169,6 +170,13 @@ def test_requested_output_only_ranks() -> None:
     snapshot = fleet(candidate("small", priority=0, context=1000), candidate("large", context=8000))
     plan = route(snapshot, ask(text_bytes=400, max_output_tokens=2000))
     assert order(plan) == ["large", "small"]
+
+
+def test_output_that_just_fits_ranks_nobody_behind() -> None:
+    """Ten tokens in, a hundred out, a window of 110; one more does not fit."""
+    snapshot = fleet(candidate("a", priority=0, context=110), candidate("b", context=111))
+    assert order(route(snapshot, ask(max_output_tokens=100))) == ["a", "b"]
+    assert order(route(snapshot, ask(max_output_tokens=101))) == ["b", "a"]
 
 
 def test_the_classes_weigh_in_their_order() -> None:

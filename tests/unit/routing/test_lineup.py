@@ -24,7 +24,7 @@ endpoints = st.sampled_from(["/v1/chat/completions", "/v1/embeddings", "/v1/rera
 figures = st.builds(
     live,
     in_flight=st.integers(0, 2),
-    parked_for_s=st.sampled_from([0.0, 0.0, 3.0]),
+    parked_for_s=st.sampled_from([None, 0.0, 3.0]),
     breaker=st.sampled_from(BreakerState),
     open_for_s=st.sampled_from([-1.0, 2.0]),
     trial=st.booleans(),
@@ -140,6 +140,16 @@ def test_new_settings_are_seen_at_once() -> None:
     assert order(route(snapshot, said, router=router)) == ["b", "a"]
     router.settings = type(router.settings)(strict_parameters=True)
     assert order(route(snapshot, said, router=router)) == ["b"]
+
+
+def test_sizes_on_both_sides_of_a_window_are_told_apart() -> None:
+    """Input of exactly the window fits, one token more does not; whichever came first."""
+    snapshot = fleet(candidate("a", priority=0, context=100), candidate("b", context=1000))
+    for sizes in ((400, 401), (401, 400)):
+        router = Router()
+        plans = {size: route(snapshot, ask(text_bytes=size), router=router) for size in sizes}
+        assert order(plans[400]) == ["a", "b"]
+        assert order(plans[401]) == ["b"]
 
 
 def test_clients_cannot_fill_the_memory() -> None:
