@@ -59,9 +59,7 @@ class ApiError(Exception):
     @classmethod
     def malformed_http(cls, message: str, *, status: int = 400) -> ApiError:
         """400 (or 408, 414, 431): not HTTP we can trust; the connection closes after it."""
-        return cls(
-            status, "invalid_request_error", "invalid_request_error", message, close=True
-        )
+        return cls(status, "invalid_request_error", "invalid_request_error", message, close=True)
 
     @classmethod
     def model_not_found(cls, model: str, available: Sequence[str]) -> ApiError:
@@ -172,9 +170,7 @@ class ApiError(Exception):
     @classmethod
     def service_unavailable(cls, message: str, retry_after_s: float | None = None) -> ApiError:
         """503: not now; ``retry_after_s`` says when to ask again."""
-        return cls(
-            503, "server_error", "service_unavailable", message, retry_after_s=retry_after_s
-        )
+        return cls(503, "server_error", "service_unavailable", message, retry_after_s=retry_after_s)
 
     @classmethod
     def internal(cls, request_id: str) -> ApiError:
@@ -188,7 +184,7 @@ class FailureKind(StrEnum):
     """What an attempt failed of. The value is what logs, records and messages print."""
 
     CONNECT = "connect_failed"
-    """Refused, unreachable, unresolvable, TLS refused, or not within ``connect_timeout_seconds``."""
+    """Refused, unreachable, unresolvable, TLS refused, or not within the connect timeout."""
     RESET = "connection_lost"
     """The connection ended before the answer was whole."""
     TIMEOUT = "timeout"
@@ -214,7 +210,7 @@ class FailureKind(StrEnum):
     """Out of descriptors or ports: our own shortage, never the backend's fault."""
 
 
-class AttemptFailure(Exception):
+class AttemptFailure(Exception):  # noqa: N818 - what an attempt came to, seldom raised
     """Why one attempt at one backend failed.
 
     ``message`` is fit for the client (no secrets); ``status`` is the backend's HTTP status if it

@@ -1,0 +1,240 @@
+"""The connections to one backend: kept alive, reused last-in first-out, dialled when none is free.
+
+Dialling is the only thing here that takes a task, once per connection, never per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from typing import Protocol
+
+from nexus.core.backend import BackendUrl
+from nexus.core.errors import AttemptFailure, FailureKind
+from nexus.http1.timers import DeadlineQueue, DeadlineQueues
+from nexus.http1.tls import upstream_context
+from nexus.http1.upstream import UpstreamConnection
+
+__all__ = ["Dial", "DialHandler", "Pool", "connect_failure"]
+
+_OUR_SHORTAGE = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
+)
+
+
+class DialHandler(Protocol):
+    """Who waits for a new connection."""
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        """The connection is there."""
+
+    def on_connect_failed(self, failure: AttemptFailure) -> None:
+        """It could not be made."""
+
+    def on_crash(self, error: BaseException) -> None:
+        """A method above raised: a fault of our own."""
+
+
+class Dial:
+    """A connection being made. ``cancel`` when nobody waits any more: it then joins the idle."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: DialHandler) -> None:
+        self.handler: DialHandler | None = handler
+
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        self.handler = None
+
+
+class Pool:
+    """Connections to one backend.
+
+    ``idle_max`` caps the idle ones; ``idle_s`` is how long one may idle (shorter where the backend
+    says so with ``Keep-Alive: timeout``). ``connect_timeout_s`` bounds name resolution, TCP and
+    TLS together.
+    """
+
+    __slots__ = (
+        "_address",
+        "_connections",
+        "_dials",
+        "_idle",
+        "_idle_timers",
+        "_loop",
+        "_tls",
+        "_tls_error",
+        "connect_timeout_s",
+        "idle_max",
+        "idle_s",
+        "opened_total",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        address: BackendUrl,
+        *,
+        idle_max: int = 64,
+        idle_s: float = 4.0,
+        connect_timeout_s: float = 5.0,
+        tls_ca: str = "",
+        tls_verify: bool = True,
+    ) -> None:
+        self._loop = loop
+        self._address = address
+        self.idle_max = idle_max
+        self.idle_s = idle_s
+        self.connect_timeout_s = connect_timeout_s
+        self.opened_total = 0
+        self._idle: dict[UpstreamConnection, DeadlineQueue[UpstreamConnection]] = {}
+        self._connections: set[UpstreamConnection] = set()
+        self._dials: set[asyncio.Task[None]] = set()
+        self._idle_timers: DeadlineQueues[UpstreamConnection] = DeadlineQueues(
+            loop, UpstreamConnection.close
+        )
+        self._tls: ssl.SSLContext | None = None
+        self._tls_error = ""
+        if address.tls:
+            try:
+                self._tls = upstream_context(ca_file=tls_ca, verify=tls_verify)
+            except OSError as error:
+                self._tls_error = f"tls_ca {tls_ca} cannot be used: {error}"
+
+    @property
+    def idle(self) -> int:
+        """How many connections are free."""
+        return len(self._idle)
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, free or not."""
+        return len(self._connections)
+
+    def take(self) -> UpstreamConnection | None:
+        """A free connection, the one used last, or ``None``."""
+        idle = self._idle
+        while idle:
+            connection, timer = idle.popitem()
+            timer.discard(connection)
+            if connection.usable:
+                return connection
+        return None
+
+    def dial(self, handler: DialHandler) -> Dial:
+        """Makes a new connection; its maker is told when it is there or cannot be had."""
+        dial = Dial(handler)
+        task = self._loop.create_task(self._connect(dial))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+        return dial
+
+    def close_idle(self) -> None:
+        """Closes the free connections (the network changed, the machine slept)."""
+        while self._idle:
+            connection, timer = self._idle.popitem()
+            timer.discard(connection)
+            connection.close()
+
+    def close(self) -> None:
+        """Ends everything: dials, idle connections and those at work."""
+        for task in list(self._dials):
+            task.cancel()
+        self.close_idle()
+        for connection in list(self._connections):
+            connection.discard()
+        self._idle_timers.clear()
+
+    # --- UpstreamOwner --------------------------------------------------------------------
+
+    def released(self, connection: UpstreamConnection) -> None:
+        """A connection is free again."""
+        if len(self._idle) >= self.idle_max or connection not in self._connections:
+            connection.close()
+            return
+        limit_s = connection.idle_limit_s
+        # A second less than the backend allows: it must not close while we reuse.
+        idle_s = self.idle_s if limit_s is None else max(0.5, min(self.idle_s, limit_s - 1.0))
+        timer = self._idle_timers.of(idle_s)
+        self._idle[connection] = timer
+        timer.add(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        timer = self._idle.pop(connection, None)
+        if timer is not None:
+            timer.discard(connection)
+
+    # --- dialling -------------------------------------------------------------------------
+
+    async def _connect(self, dial: Dial) -> None:
+        address = self._address
+        try:
+            if self._tls_error:
+                raise ssl.SSLError(self._tls_error)
+            async with asyncio.timeout(self.connect_timeout_s or None):
+                _, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(self),
+                    address.host,
+                    address.port,
+                    ssl=self._tls,
+                    server_hostname=address.host.partition("%")[0] if self._tls else None,
+                )
+        except Exception as error:
+            handler = dial.handler
+            dial.handler = None
+            if handler is not None:
+                try:
+                    handler.on_connect_failed(connect_failure(error, self.connect_timeout_s))
+                except Exception as fault:
+                    handler.on_crash(fault)
+            return
+        self.opened_total += 1
+        self._connections.add(connection)
+        handler = dial.handler
+        dial.handler = None
+        if handler is None:
+            if connection.usable:
+                self.released(connection)
+            return
+        try:
+            if connection.usable:
+                handler.on_connected(connection)
+            else:
+                self._connections.discard(connection)
+                handler.on_connect_failed(
+                    AttemptFailure(FailureKind.CONNECT, "connection closed at once")
+                )
+        except Exception as error:
+            handler.on_crash(error)
+
+
+def connect_failure(error: BaseException, timeout_s: float) -> AttemptFailure:
+    """What a failed dial says, in words for people, and whose fault it is."""
+    if isinstance(error, TimeoutError) and not getattr(error, "errno", None):
+        return AttemptFailure(FailureKind.CONNECT, f"no connection within {timeout_s:g} s")
+    if isinstance(error, ConnectionRefusedError):
+        return AttemptFailure(FailureKind.CONNECT, "connection refused")
+    if isinstance(error, socket.gaierror):
+        return AttemptFailure(FailureKind.CONNECT, "host name cannot be resolved")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return AttemptFailure(
+            FailureKind.CONNECT, f"TLS certificate not trusted: {error.verify_message}"
+        )
+    if isinstance(error, ssl.SSLError):
+        return AttemptFailure(FailureKind.CONNECT, f"TLS failed: {error.reason or error}")
+    if isinstance(error, OSError):
+        if error.errno in _OUR_SHORTAGE:
+            return AttemptFailure(
+                FailureKind.OURS,
+                f"the gateway ran out of a resource ({errno.errorcode[error.errno]})",
+                against_backend=False,
+            )
+        return AttemptFailure(
+            FailureKind.CONNECT, f"cannot connect ({error.strerror or type(error).__name__})"
+        )
+    return AttemptFailure(FailureKind.CONNECT, f"cannot connect ({type(error).__name__})")

@@ -1,0 +1,776 @@
+"""A client's connection: bytes → requests, one after the other; answers in the same order.
+
+llhttp parses but bounds nothing and believes much (traps: HTTP parsing), so this file counts raw
+bytes, checks what decides framing (RFC 9112 §§ 3.2, 6.1, 6.3) and refuses what two parsers could
+read differently. While a request is being answered, later bytes wait in a capped backlog: reading
+is never paused to serialise pipelining, since a paused transport sees neither FIN nor RST.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol, cast
+
+import httptools
+import msgspec
+
+from nexus.core.errors import ApiError
+from nexus.core.limits import Budget
+from nexus.http1.message import Request
+from nexus.http1.timers import DeadlineQueue
+
+__all__ = ["ClientHandler", "HttpServer", "ServerConnection", "ServerLimits", "Service"]
+
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.%a-z]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BACKLOG_BYTES = 256 * 1024
+_READY_MAX = 64
+_HEADERS_MAX = 200
+_LINGER_S = 5.0
+_LINGER_BYTES = 64 * 1024 * 1024
+_WRITE_HIGH, _WRITE_LOW = 256 * 1024, 64 * 1024
+_BODY_BYTES_PER_S = 256
+"""A client slower than this over a whole body timeout is taken for a stalled one."""
+
+
+class ClientHandler(Protocol):
+    """Who answers a request, as its connection sees it."""
+
+    def on_client_gone(self) -> None:
+        """The client left; nothing can be written any more."""
+
+    def on_client_paused(self) -> None:
+        """The client reads too slowly: its write buffer is full."""
+
+    def on_client_resumed(self) -> None:
+        """There is room again."""
+
+
+class Service(Protocol):
+    """What the server is for."""
+
+    def handle(self, request: Request, connection: ServerConnection) -> ClientHandler | None:
+        """Answers ``request`` through ``connection``, now or later. Must not raise. Whoever
+        answers later is returned, to be told of the client; every answer ends with
+        ``connection.finish``."""
+
+    def render_error(self, error: ApiError, *, close: bool, head_only: bool = False) -> bytes:
+        """The whole response for an error of the HTTP layer."""
+
+    def unexpected(self, error: BaseException) -> None:
+        """A fault of our own, caught: log it."""
+
+
+class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of reading a request, in bytes and seconds."""
+
+    head_bytes: int = 64 * 1024
+    target_bytes: int = 16 * 1024
+    body_bytes: int = 10 * 1024 * 1024
+    head_s: float = 10.0
+    body_s: float = 60.0
+    idle_s: float = 75.0
+
+
+class HttpServer:
+    """What all client connections share: limits, timers, the body budget, the set of them."""
+
+    __slots__ = (
+        "body_timer",
+        "budget",
+        "connections",
+        "draining",
+        "head_timer",
+        "idle_timer",
+        "limits",
+        "linger_timer",
+        "loop",
+        "service",
+        "stall_timer",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        service: Service,
+        limits: ServerLimits,
+        budget: Budget,
+    ) -> None:
+        self.loop = loop
+        self.service = service
+        self.limits = limits
+        self.budget = budget
+        self.draining = False
+        self.connections: set[ServerConnection] = set()
+
+        def timer(
+            length_s: float, expire: Callable[[ServerConnection], None]
+        ) -> DeadlineQueue[ServerConnection]:
+            return DeadlineQueue(loop, length_s, expire)
+
+        self.head_timer = timer(limits.head_s, ServerConnection.on_head_timeout)
+        self.body_timer = timer(limits.body_s, ServerConnection.on_body_timeout)
+        self.idle_timer = timer(limits.idle_s, ServerConnection.on_idle_timeout)
+        self.linger_timer = timer(_LINGER_S, ServerConnection.on_linger_timeout)
+        self.stall_timer = timer(limits.body_s, ServerConnection.on_stall_timeout)
+
+    def protocol(self) -> ServerConnection:
+        """A protocol for a new connection: the factory for ``loop.create_server``."""
+        return ServerConnection(self)
+
+    def drain(self) -> None:
+        """From now on no connection outlives its answer; idle ones close at once."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    def abort(self) -> None:
+        """Cuts every connection."""
+        for connection in list(self.connections):
+            connection.abort()
+
+    def close(self) -> None:
+        """Forgets every timer; connections must be gone or aborted before."""
+        for timer in (
+            self.head_timer,
+            self.body_timer,
+            self.idle_timer,
+            self.linger_timer,
+            self.stall_timer,
+        ):
+            timer.clear()
+
+
+class _Phase(Enum):
+    IDLE = "between requests"
+    HEAD = "reading a head"
+    BODY = "reading a body"
+
+
+class ServerConnection(asyncio.Protocol):
+    """One client connection (RFC 9112 § 9). Answers are written with :meth:`write` and ended with
+    :meth:`finish`; both do nothing once the client has gone."""
+
+    __slots__ = (
+        "_active",
+        "_backlog",
+        "_backlog_bytes",
+        "_body",
+        "_body_bytes",
+        "_busy",
+        "_current",
+        "_early_end",
+        "_feeding",
+        "_head_bytes",
+        "_headers",
+        "_held_bytes",
+        "_incoming",
+        "_lingered_bytes",
+        "_lingering",
+        "_no_more",
+        "_parser",
+        "_phase",
+        "_pumping",
+        "_raw_body_bytes",
+        "_ready",
+        "_refusal",
+        "_serial",
+        "_server",
+        "_stalled_bytes",
+        "_timer",
+        "_tls",
+        "_transport",
+        "_url",
+        "_want_continue",
+        "_window_bytes",
+        "peer",
+        "write_paused",
+    )
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._phase = _Phase.IDLE
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._incoming: Request | None = None
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._raw_body_bytes = 0
+        self._window_bytes = 0
+        self._held_bytes = 0
+        self._head_bytes = 0
+        self._serial = 0
+        self._early_end = False
+        self._want_continue = False
+        self._refusal: ApiError | None = None
+        self._no_more = False
+        self._ready: deque[Request] = deque()
+        self._backlog: list[bytes] = []
+        self._backlog_bytes = 0
+        self._busy = False
+        self._current: Request | None = None
+        self._active: ClientHandler | None = None
+        self._pumping = False
+        self._feeding = False
+        self._lingering = False
+        self._lingered_bytes = 0
+        self._stalled_bytes = 0
+        self._timer: DeadlineQueue[ServerConnection] | None = None
+        self._tls = False
+        self.peer: str | None = None
+        self.write_paused = False
+
+    # --- what answers use -----------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Queues bytes of the current answer."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    def finish(self, *, close: bool = False) -> None:
+        """The current answer is whole. The connection goes on to the next request, or closes when
+        either side wants it so."""
+        current = self._current
+        self._current = None
+        self._active = None
+        self._busy = False
+        if self._transport is None:
+            return
+        if close or current is None or not current.keep_alive or self._server.draining:
+            self._drop_waiting()
+            self._half_close()
+        else:
+            self._pump()
+
+    def cut(self) -> None:
+        """Ends the connection in the middle of an answer, so that the client notices."""
+        self._current = None
+        self._active = None
+        self._busy = False
+        self.abort()
+
+    @property
+    def must_close(self) -> bool:
+        """Whether the current answer should announce ``Connection: close``."""
+        current = self._current
+        return current is None or not current.keep_alive or self._server.draining
+
+    @property
+    def http10(self) -> bool:
+        """Whether the current request came as HTTP/1.0: no chunked coding then."""
+        return self._current is not None and self._current.http10
+
+    # --- the server's own doings ----------------------------------------------------------
+
+    def close_if_idle(self) -> None:
+        """Closes the connection if it answers nothing and reads nothing."""
+        if not self._busy and self._phase is _Phase.IDLE and not self._lingering:
+            self._no_more = True
+            if self._transport is not None:
+                self._transport.close()
+                self._wait(self._server.linger_timer)
+
+    def abort(self) -> None:
+        """Cuts the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def on_head_timeout(self) -> None:
+        """The head did not come in time: 408, or silence to who never said a byte."""
+        self._timer = None
+        if self._phase is _Phase.IDLE:
+            self.abort()
+            return
+        self._refuse(ApiError.malformed_http("Request head not received in time.", status=408))
+        self._settle()
+
+    def on_body_timeout(self) -> None:
+        """The body stalls or drips: 408."""
+        self._timer = None
+        server = self._server
+        if self._window_bytes >= server.limits.body_s * _BODY_BYTES_PER_S:
+            self._window_bytes = 0
+            self._wait(server.body_timer)
+            return
+        self._refuse(ApiError.malformed_http("Request body not received in time.", status=408))
+        self._settle()
+
+    def on_idle_timeout(self) -> None:
+        """A kept-alive connection was not used for long: close."""
+        self._timer = None
+        self.close_if_idle()
+
+    def on_linger_timeout(self) -> None:
+        """We closed; the client still has not read everything. Cut it unless it makes progress."""
+        self._timer = None
+        transport = self._transport
+        if transport is None:
+            return
+        left = transport.get_write_buffer_size()
+        if 0 < left < self._stalled_bytes:
+            self._stalled_bytes = left
+            self._wait(self._server.linger_timer)
+        else:
+            transport.abort()
+
+    def on_stall_timeout(self) -> None:
+        """The client has not read for long. Cut it unless it makes progress."""
+        transport = self._transport
+        if transport is None or not self.write_paused:
+            return
+        left = transport.get_write_buffer_size()
+        if left < self._stalled_bytes:
+            self._stalled_bytes = left
+            self._server.stall_timer.add(self)
+        else:
+            transport.abort()
+
+    # --- asyncio.Protocol -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        self._transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=_WRITE_HIGH, low=_WRITE_LOW)
+        self._tls = transport.get_extra_info("sslcontext") is not None
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else None
+        self._server.connections.add(self)
+        self._wait(self._server.head_timer)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._lingering:
+            self._lingered_bytes += len(data)
+            if self._lingered_bytes > _LINGER_BYTES:
+                self.abort()
+        elif self._no_more:
+            pass  # after a request that closes, or past a refusal
+        elif self._busy or self._feeding:
+            self._backlog_bytes += len(data)
+            if self._backlog_bytes > _BACKLOG_BYTES:
+                # Whoever pipelines this much is answered up to here, then closed upon.
+                self._no_more = True
+                self._drop_waiting()
+                if self._current is not None:
+                    self._current.keep_alive = False
+            else:
+                self._backlog.append(data)
+        else:
+            self._feed(data)
+            self._pump()
+
+    def eof_received(self) -> bool:
+        """The client sent FIN: it is gone (a client that wants an answer stays)."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self._transport = None
+        self._wait(None)
+        server = self._server
+        server.stall_timer.discard(self)
+        server.connections.discard(self)
+        active = self._active
+        self._active = None
+        self._current = None
+        self._busy = False
+        self._drop_waiting()
+        self._drop_incoming()
+        if active is not None:
+            active.on_client_gone()
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        self.write_paused = True
+        transport = self._transport
+        if transport is not None:
+            self._stalled_bytes = transport.get_write_buffer_size()
+            self._server.stall_timer.add(self)
+        if self._active is not None:
+            self._active.on_client_paused()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self.write_paused = False
+        self._server.stall_timer.discard(self)
+        if self._active is not None:
+            self._active.on_client_resumed()
+
+    # --- feeding the parser ---------------------------------------------------------------
+
+    def _feed(self, data: bytes) -> None:
+        """Feeds the parser, never more of a head at once than a head may be long."""
+        step = self._server.limits.head_bytes
+        self._feeding = True
+        try:
+            while True:
+                if self._phase is _Phase.BODY or len(data) <= step:
+                    self._feed_piece(data)
+                    return
+                self._feed_piece(data[:step])
+                data = data[step:]
+                if self._no_more or self._refusal is not None:
+                    return
+        finally:
+            self._feeding = False
+
+    def _feed_piece(self, data: bytes) -> None:
+        serial, phase = self._serial, self._phase
+        if phase is _Phase.BODY:
+            self._raw_body_bytes += len(data)
+            self._window_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(data, upgrade.args[0])
+        except httptools.HttpParserError as error:
+            # Bytes after a request that said `Connection: close` are nobody's: its end was already
+            # reported and its answer must not be spoilt.
+            if not self._no_more:
+                self._refuse(ApiError.malformed_http(f"Malformed HTTP request: {error}."))
+        if self._no_more or self._refusal is not None:
+            return
+        if self._phase is _Phase.HEAD:
+            if self._serial == serial:
+                self._head_bytes += len(data)
+            else:
+                # Where in this piece the head began is known only if nothing else was in it.
+                alone = phase is _Phase.IDLE and self._serial == serial + 1
+                self._head_bytes = len(data) if alone else 0
+            if self._head_bytes > self._server.limits.head_bytes:
+                self._refuse(
+                    ApiError.malformed_http(
+                        "Request head is larger than "
+                        f"{self._server.limits.head_bytes} bytes (server.max_header_bytes).",
+                        status=431,
+                    )
+                )
+        elif (
+            self._phase is _Phase.BODY
+            and self._raw_body_bytes > 8 * self._body_bytes + 65536 + self._server.limits.head_bytes
+        ):
+            self._refuse(ApiError.malformed_http("Chunk framing outweighs the body."))
+
+    def _upgraded(self, data: bytes, offset: int) -> None:
+        """A request with ``Upgrade`` (or CONNECT): llhttp ends it without its body. Upgrades are
+        not offered, so a fresh parser reads the same head without it, then the rest (RFC 9110
+        § 7.8: a server may ignore Upgrade)."""
+        if self._refusal is not None:
+            return
+        request = self._incoming
+        self._incoming = None
+        self._early_end = False
+        if request is None or request.method == b"CONNECT":
+            self._refuse(ApiError.malformed_http("CONNECT is not offered here.", status=405))
+            return
+        target = request.path + (b"?" + request.query if request.query else b"")
+        version = b"1.0" if request.http10 else b"1.1"
+        head = [request.method, b" ", target, b" HTTP/", version, b"\r\n"]
+        for name, value in request.headers:
+            if name == b"connection":
+                value = b", ".join(
+                    item for item in value.split(b",") if item.strip().lower() != b"upgrade"
+                )
+            if name != b"upgrade" and value.strip():
+                head += (name, b": ", value, b"\r\n")
+        head.append(b"\r\n")
+        self._phase = _Phase.IDLE
+        self._parser = httptools.HttpRequestParser(self)
+        self._feed_piece(b"".join(head))
+        rest = data[offset:]
+        if rest and not self._no_more and self._refusal is None:
+            self._feed_piece(rest)
+
+    # --- httptools callbacks --------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request line begins."""
+        self._serial += 1
+        self._phase = _Phase.HEAD
+        self._url = b""
+        self._headers = []
+        self._incoming = None
+        self._early_end = False
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self._url += url
+        if len(self._url) > self._server.limits.target_bytes:
+            self._refuse(
+                ApiError.malformed_http(
+                    "Request target is longer than "
+                    f"{self._server.limits.target_bytes} bytes (server.max_target_bytes).",
+                    status=414,
+                )
+            )
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field, or a trailer: those are read and left out (RFC 9110 § 6.5.1)."""
+        if self._phase is _Phase.HEAD:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: check what decides where the body ends."""
+        if self._refusal is not None or self._no_more:
+            return
+        request = self._checked_request()
+        self._phase = _Phase.BODY
+        self._incoming = request
+        self._body = []
+        self._body_bytes = self._raw_body_bytes = self._window_bytes = 0
+        if request is not None and self._parser.should_upgrade():
+            self._early_end = True
+
+    def on_body(self, body: bytes) -> None:
+        """Body bytes."""
+        if self._refusal is not None or self._incoming is None:
+            return
+        self._body_bytes += len(body)
+        server = self._server
+        if self._body_bytes > server.limits.body_bytes:
+            self._refuse(ApiError.payload_too_large(server.limits.body_bytes))
+        elif not server.budget.take(len(body)):
+            self._refuse(
+                ApiError.service_unavailable(
+                    "Too many request bodies are held right now (server.max_buffered_bytes).", 1
+                )
+            )
+        else:
+            self._held_bytes += len(body)
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if self._refusal is not None or self._early_end or self._no_more:
+            return
+        request = self._incoming
+        self._incoming = None
+        self._phase = _Phase.IDLE
+        if request is None:
+            return
+        body = self._body
+        request.body = body[0] if len(body) == 1 else b"".join(body)
+        request.held_bytes = self._held_bytes
+        self._held_bytes = 0
+        self._body = []
+        self._want_continue = False
+        self._ready.append(request)
+        if not request.keep_alive:
+            self._no_more = True
+        elif len(self._ready) >= _READY_MAX:
+            # Answered up to here, then closed: the client may send the rest anew.
+            request.keep_alive = False
+            self._no_more = True
+
+    # --- checks ---------------------------------------------------------------------------
+
+    def _checked_request(self) -> Request | None:
+        """The request of the head just read, or ``None`` after a refusal."""
+        headers = self._headers
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            return self._malformed(f"HTTP version {version} is not supported.")
+        if len(headers) > _HEADERS_MAX:
+            return self._malformed(f"More than {_HEADERS_MAX} header fields.", status=431)
+        http10 = version == "1.0"
+        method = self._parser.get_method()
+        keep_alive = not http10
+        hosts = 0
+        length: bytes | None = None
+        coding: bytes | None = None
+        expect = b""
+        host_at = -1
+        for index, (name, value) in enumerate(headers):
+            if name == b"host":
+                hosts += 1
+                host_at = index
+                if _HOST.fullmatch(value.strip()) is None:
+                    return self._malformed("Host is not a host name.")
+            elif name == b"content-length":
+                length = value.strip()
+            elif name == b"transfer-encoding":
+                if coding is not None:
+                    return self._malformed("More than one Transfer-Encoding.")
+                coding = value.strip().lower()
+            elif name == b"connection":
+                options = value.lower()
+                if b"close" in options:
+                    keep_alive = False
+                elif http10 and b"keep-alive" in options:
+                    keep_alive = True
+            elif name == b"expect":
+                expect = value.strip().lower()
+            elif name in (b"transfer_encoding", b"content_length"):
+                return self._malformed("A framing header is spelled with an underscore.")
+        if hosts > 1 or (hosts == 0 and not http10):
+            return self._malformed("Exactly one Host header is required.")
+        if coding is not None and (http10 or coding != b"chunked" or length is not None):
+            return self._malformed("Transfer-Encoding is not plain chunked.")
+        if length is not None:
+            if not length.isdigit():
+                return self._malformed("Content-Length is not a number.")
+            if len(length) > 18 or int(length) > self._server.limits.body_bytes:
+                self._refuse(ApiError.payload_too_large(self._server.limits.body_bytes))
+                return None
+        path, query = self._split_target(method, host_at)
+        if path is None:
+            return None
+        request = Request(method, path, query, headers)
+        request.http10 = http10
+        request.keep_alive = keep_alive
+        request.peer = self.peer
+        if expect and not http10:
+            if expect != b"100-continue":
+                return self._malformed("Only 100-continue can be expected.", status=417)
+            if coding is not None or (length is not None and int(length) > 0):
+                if self._busy or self._ready:
+                    self._want_continue = True
+                else:
+                    self.write(_CONTINUE)
+        return request
+
+    def _split_target(self, method: bytes, host_at: int) -> tuple[bytes | None, bytes]:
+        """Path and query of the target; absolute-form's authority stands above Host (RFC 9112
+        § 3.2.2)."""
+        target = self._url
+        if not target.startswith(b"/"):
+            lowered = target[:8].lower()
+            if lowered.startswith((b"http://", b"https://")):
+                authority, slash, rest = target.partition(b"://")[2].partition(b"/")
+                if not slash and b"?" in authority:
+                    authority, _, rest = authority.partition(b"?")
+                    rest = b"?" + rest
+                if _HOST.fullmatch(authority) is None:
+                    self._malformed("Request target has no valid host.")
+                    return None, b""
+                target = b"/" + rest
+                if host_at >= 0:
+                    self._headers[host_at] = (b"host", authority)
+            elif not (target == b"*" and method == b"OPTIONS") and method != b"CONNECT":
+                self._malformed("Request target must be a path.")
+                return None, b""
+        if b"#" in target or not target.isascii():
+            self._malformed("Request target holds a fragment or a byte that must be encoded.")
+            return None, b""
+        path, _, query = target.partition(b"?")
+        return path, query
+
+    def _malformed(self, message: str, *, status: int = 400) -> Request | None:
+        self._refuse(ApiError.malformed_http(message, status=status))
+        return None
+
+    def _refuse(self, error: ApiError) -> None:
+        """Stops reading requests: ``error`` is answered once all before it are, then closed."""
+        if self._refusal is None and not self._no_more:
+            self._refusal = error
+            self._drop_incoming()
+
+    # --- order ----------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Hands over requests one at a time, in order, until one is being answered."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while not self._busy and self._transport is not None and not self._lingering:
+                if self._ready:
+                    self._hand_over(self._ready.popleft())
+                elif self._backlog:
+                    data = b"".join(self._backlog)
+                    self._backlog.clear()
+                    self._backlog_bytes = 0
+                    if self._no_more or self._refusal is not None:
+                        continue
+                    self._feed(data)
+                else:
+                    break
+        finally:
+            self._pumping = False
+        self._settle()
+
+    def _hand_over(self, request: Request) -> None:
+        if self._timer is not None:
+            self._timer.discard(self)
+            self._timer = None
+        self._busy = True
+        self._current = request
+        if self._no_more and not self._ready:
+            request.keep_alive = False
+        service = self._server.service
+        try:
+            handler = service.handle(request, self)
+        except Exception as error:  # the handler's promise is broken: nothing may pass here
+            service.unexpected(error)
+            self.cut()
+            return
+        if self._busy and self._current is request:
+            self._active = handler
+            if self.write_paused and handler is not None:
+                handler.on_client_paused()
+
+    def _settle(self) -> None:
+        """Nothing is being answered: refuse, or wait for what comes next."""
+        if self._busy or self._transport is None or self._lingering:
+            return
+        if self._refusal is not None:
+            self.write(self._server.service.render_error(self._refusal, close=True))
+            self._half_close()
+            return
+        server = self._server
+        if self._phase is _Phase.IDLE:
+            if server.draining:
+                self.close_if_idle()
+            elif not self._no_more:
+                self._wait(server.idle_timer)
+        elif self._phase is _Phase.BODY:
+            if self._want_continue:
+                self._want_continue = False
+                self.write(_CONTINUE)
+            if self._timer is not server.body_timer:
+                self._wait(server.body_timer)
+        elif self._timer is not server.head_timer:
+            self._wait(server.head_timer)
+
+    def _wait(self, timer: DeadlineQueue[ServerConnection] | None) -> None:
+        if self._timer is not None and self._timer is not timer:
+            self._timer.discard(self)
+        self._timer = timer
+        if timer is not None:
+            timer.add(self)
+
+    def _half_close(self) -> None:
+        """Ends our side, then reads and throws away a bounded amount, so that the client gets to
+        read the answer instead of a reset; aborts after a while (traps: an early 413)."""
+        transport = self._transport
+        if transport is None or self._lingering:
+            return
+        self._lingering = True
+        self._no_more = True
+        self._stalled_bytes = transport.get_write_buffer_size() + 1
+        self._wait(self._server.linger_timer)
+        if self._tls:
+            if self._refusal is None:
+                transport.close()  # TLS cannot half-close; unread input is lost either way
+        elif transport.can_write_eof():
+            transport.write_eof()
+
+    def _drop_waiting(self) -> None:
+        for request in self._ready:
+            self._server.budget.give(request.held_bytes)
+        self._ready.clear()
+        self._backlog.clear()
+        self._backlog_bytes = 0
+
+    def _drop_incoming(self) -> None:
+        self._incoming = None
+        self._body = []
+        self._server.budget.give(self._held_bytes)
+        self._held_bytes = 0

@@ -1,0 +1,362 @@
+"""A connection to a backend: one request at a time, its answer's parts told as they come.
+
+llhttp parses, this file decides (RFC 9112 §§ 6.3, 9.6; traps: HTTP parsing): where a body ends,
+whether the connection may serve again, and that no byte of one answer reaches another call. A
+connection goes back to the pool only after ``feed_data`` returned with nothing left over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+import httptools
+
+from nexus.core.errors import AttemptFailure, FailureKind
+from nexus.http1.headers import Headers
+
+__all__ = ["UpstreamConnection", "UpstreamHandler", "UpstreamOwner"]
+
+_HEAD_BYTES_MAX = 256 * 1024
+_HEADERS_MAX = 512
+_INFORMATIONAL_MAX = 32
+_JOIN_BYTES_MAX = 64 * 1024
+
+
+class UpstreamHandler(Protocol):
+    """Who asked, as the connection sees it. After ``on_end`` or ``on_failure`` nothing follows."""
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """The final head (never a 1xx); names are lower case."""
+
+    def on_body(self, data: bytes) -> None:
+        """Body bytes, without framing."""
+
+    def on_read(self) -> None:
+        """All of one read has been told: the moment to write what was gathered."""
+
+    def on_end(self) -> None:
+        """The answer is whole."""
+
+    def on_failure(self, failure: AttemptFailure, *, stale: bool) -> None:
+        """The answer will not come. ``stale``: the connection had served before and was closed
+        before a single byte of this answer."""
+
+    def on_crash(self, error: BaseException) -> None:
+        """A method above raised: a fault of our own. The connection is already discarded."""
+
+
+class UpstreamOwner(Protocol):
+    """The pool a connection belongs to."""
+
+    def released(self, connection: UpstreamConnection) -> None:
+        """The connection is free to serve again."""
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """The connection is gone or of no more use."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to one backend."""
+
+    __slots__ = (
+        "_complete",
+        "_expects_eof",
+        "_fault",
+        "_got_bytes",
+        "_head_bytes",
+        "_head_done",
+        "_headers",
+        "_informational",
+        "_keep",
+        "_owner",
+        "_parser",
+        "_paused",
+        "_served",
+        "_skipping",
+        "_surplus",
+        "_transport",
+        "handler",
+        "idle_limit_s",
+    )
+
+    def __init__(self, owner: UpstreamOwner) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self.handler: UpstreamHandler | None = None
+        self.idle_limit_s: float | None = None
+        self._served = 0
+        self._paused = False
+        self._headers: Headers = []
+        self._got_bytes = False
+        self._head_done = False
+        self._head_bytes = 0
+        self._informational = 0
+        self._skipping = False
+        self._expects_eof = False
+        self._keep = False
+        self._complete = False
+        self._surplus = False
+        self._fault: str | None = None
+
+    # --- what the pool and the caller use -------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open and free."""
+        transport = self._transport
+        return transport is not None and self.handler is None and not transport.is_closing()
+
+    def start(self, handler: UpstreamHandler, head: bytes, body: bytes) -> None:
+        """Sends a request; its answer is told to ``handler``."""
+        transport = self._transport
+        assert transport is not None
+        assert self.handler is None
+        self.handler = handler
+        self._headers = []
+        self._got_bytes = self._head_done = self._skipping = self._expects_eof = False
+        self._complete = self._surplus = self._keep = False
+        self._head_bytes = self._informational = 0
+        self._fault = None
+        # One write: an upstream that answers early must find the whole body on its way (traps).
+        if len(body) <= _JOIN_BYTES_MAX:
+            transport.write(head + body)
+        else:
+            transport.writelines((head, body))
+
+    def discard(self) -> None:
+        """Ends it now: the call is over, or the answer is not wanted any more."""
+        self.handler = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Closes an idle connection."""
+        self.handler = None
+        if self._transport is not None:
+            self._transport.close()
+
+    def pause(self) -> None:
+        """Reads no more for now: the client is slow."""
+        transport = self._transport
+        if transport is not None and not self._paused and not transport.is_closing():
+            self._paused = True
+            transport.pause_reading()
+
+    def resume(self) -> None:
+        """Reads on."""
+        transport = self._transport
+        if transport is not None and self._paused and not transport.is_closing():
+            self._paused = False
+            transport.resume_reading()
+
+    # --- asyncio.Protocol -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected."""
+        self._transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=256 * 1024, low=64 * 1024)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the backend."""
+        handler = self.handler
+        if handler is None:
+            # Nobody asked: an unsolicited answer must never become the next call's.
+            self._retire()
+            return
+        try:
+            self._received(data, handler)
+        except Exception as error:
+            self.handler = None
+            self._retire()
+            handler.on_crash(error)
+
+    def _received(self, data: bytes, handler: UpstreamHandler) -> None:
+        self._got_bytes = True
+        if not self._head_done:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fault = "switched protocols unasked"
+        except httptools.HttpParserCallbackError as error:
+            raise (error.__context__ or error) from None
+        except httptools.HttpParserError as error:
+            if self._complete:
+                self._surplus = True
+            else:
+                self._fault = f"not HTTP: {error}"
+        if self.handler is not handler:
+            return  # discarded from within
+        if self._fault is not None and not self._complete:
+            self._fail(FailureKind.INVALID, f"Invalid backend response ({self._fault})")
+        elif self._complete:
+            handler.on_read()
+            if self.handler is handler:
+                self._finish()
+        elif not self._head_done and self._head_bytes > _HEAD_BYTES_MAX:
+            self._fail(FailureKind.INVALID, "Invalid backend response (head too large)")
+        else:
+            handler.on_read()
+
+    def eof_received(self) -> bool:
+        """The backend sent FIN."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._transport = None
+        self._owner.lost(self)
+        handler = self.handler
+        if handler is None:
+            return
+        self.handler = None
+        try:
+            if self._head_done and self._expects_eof and exc is None:
+                handler.on_end()
+            elif self._got_bytes:
+                handler.on_failure(
+                    AttemptFailure(
+                        FailureKind.RESET, "connection lost before the answer was whole"
+                    ),
+                    stale=False,
+                )
+            else:
+                handler.on_failure(
+                    AttemptFailure(FailureKind.RESET, "connection closed without an answer"),
+                    stale=self._served > 0,
+                )
+        except Exception as error:
+            handler.on_crash(error)
+
+    # --- httptools callbacks --------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A status line begins."""
+        if self._complete:
+            self._surplus = True
+        self._headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field, or a trailer: those are left out."""
+        if self._surplus or self._head_done:
+            return
+        if len(self._headers) >= _HEADERS_MAX:
+            self._fault = "too many header fields"
+            return
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """A head is whole: interim, or the answer's."""
+        if self._surplus or self._fault is not None:
+            return
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self._informational += 1
+            self._skipping = True
+            if status == 101 or self._informational > _INFORMATIONAL_MAX:
+                self._fault = f"status {status} unasked"
+            return
+        self._head_bytes = 0
+        self._head_done = True
+        if not 200 <= status <= 599:
+            self._fault = f"status {status}"
+            return
+        self._frame(status)
+        if self._fault is None and self.handler is not None:
+            self.handler.on_head(status, self._headers)
+
+    def on_body(self, body: bytes) -> None:
+        """Body bytes."""
+        if self._surplus or self._complete or self._fault is not None:
+            return
+        if self.handler is not None:
+            self.handler.on_body(body)
+
+    def on_message_complete(self) -> None:
+        """An answer is whole, or an interim one."""
+        if self._surplus:
+            return
+        if self._skipping:
+            self._skipping = False
+        elif self._fault is None:
+            self._complete = True
+
+    # --- decisions ------------------------------------------------------------------------
+
+    def _frame(self, status: int) -> None:
+        """Where the body ends and whether the connection may be kept (RFC 9112 § 6.3)."""
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self._fault = f"HTTP version {version}"
+            return
+        keep = version == "1.1"
+        length: bytes | None = None
+        coding: bytes | None = None
+        for name, value in self._headers:
+            if name == b"content-length":
+                length = value
+            elif name == b"transfer-encoding":
+                coding = value.strip().lower() if coding is None else b"twice"
+            elif name == b"connection":
+                options = value.lower()
+                if b"close" in options:
+                    keep = False
+                elif version == "1.0" and b"keep-alive" in options:
+                    keep = True
+            elif name == b"keep-alive":
+                self.idle_limit_s = _keep_alive_timeout(value)
+        if coding is not None:
+            if coding != b"chunked":
+                self._fault = "unknown transfer coding"
+                return
+            # HTTP/1.0 knows no chunked coding: read it, then never trust the framing again.
+            keep = keep and version == "1.1"
+        if status in (204, 304):
+            if length not in (None, b"0") or coding is not None:
+                keep = False
+        elif coding is None and length is None:
+            self._expects_eof = True
+            keep = False
+        self._keep = keep
+
+    def _finish(self) -> None:
+        handler = self.handler
+        transport = self._transport
+        self.handler = None
+        self._served += 1
+        if (
+            self._keep
+            and not self._surplus
+            and transport is not None
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() == 0
+        ):
+            self.resume()
+            self._owner.released(self)
+        else:
+            self._retire()
+        if handler is not None:
+            handler.on_end()
+
+    def _fail(self, kind: FailureKind, message: str) -> None:
+        handler = self.handler
+        self.handler = None
+        self._retire()
+        if handler is not None:
+            handler.on_failure(AttemptFailure(kind, message), stale=False)
+
+    def _retire(self) -> None:
+        self._owner.lost(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _keep_alive_timeout(value: bytes) -> float | None:
+    """Seconds of ``Keep-Alive: timeout=5, max=100``, if it says so."""
+    for item in value.split(b","):
+        name, _, number = item.strip().partition(b"=")
+        if name.strip().lower() == b"timeout" and number.strip().isdigit():
+            return float(number.strip()[:9])
+    return None

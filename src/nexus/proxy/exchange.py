@@ -1,0 +1,1090 @@
+"""The life of a call: one class, read top to bottom.
+
+    begin      admit, read the profile, route
+    attempt    the next candidate of the plan: build the request, take a connection, send
+    on_*       what the backend does: relayed, or a verdict and the next attempt
+    finish     recorded once, whatever happened
+
+An explicit state machine (:class:`CallState`), driven by callbacks of both connections and of
+coarse timers; no task, no coroutine. Until the commit (behaviour § 5.2) a failure is invisible to
+the client; after it the client is told what is missing. Every way out passes :meth:`_finish`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from nexus.core.backend import Backend, EngineTraits
+from nexus.core.call import Outcome, RequestProfile, RouteReason
+from nexus.core.errors import ApiError, AttemptFailure, FailureKind
+from nexus.core.ewma import Ewma
+from nexus.dialects.body import copy_field, replace_string
+from nexus.dialects.errors import (
+    error_body,
+    error_event,
+    normalise_error_body,
+    responses_error_event,
+)
+from nexus.dialects.multipart import read_multipart_model
+from nexus.dialects.ollama import OllamaStream
+from nexus.engines.adapter import Adapter, ErrorMeaning
+from nexus.health import breaker
+from nexus.http1.headers import Headers, encode_value, serialise_response, status_line
+from nexus.http1.pool import Dial
+from nexus.http1.timers import DeadlineQueue
+from nexus.http1.upstream import UpstreamConnection
+from nexus.proxy.admission import admit, decode_body
+from nexus.proxy.endpoints import AnswerKind, Endpoint
+from nexus.proxy.heads import ClientFields, answer_fields, client_fields
+from nexus.proxy.relay import ErrorAnswer, HeldAnswer, PassThrough, Relay, StreamAnswer
+from nexus.proxy.retry import (
+    Failed,
+    failure_of_status,
+    final_error,
+    may_repeat_here,
+    parse_retry_after,
+)
+from nexus.routing.plan import Plan, Scored
+from nexus.routing.profile import BodyView, read_profile
+from nexus.streams.tap import Tap, Terminal
+from nexus.telemetry.record import AttemptRecord, CallRecord
+
+if TYPE_CHECKING:
+    from nexus.http1.message import Request
+    from nexus.http1.server import ServerConnection
+    from nexus.proxy.link import Link
+    from nexus.proxy.plane import DataPlane
+
+__all__ = ["CallState", "Exchange"]
+
+_KEEPALIVE = b": keep-alive\n\n"
+_EVENT_STREAM = (
+    b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
+_OUTCOME_OF_KIND = {FailureKind.TIMEOUT: Outcome.TIMEOUT}
+
+
+class CallState(Enum):
+    """Where a call stands. It moves down this list, and back to ``DIALING`` or ``WAITING`` with
+    each further attempt."""
+
+    NEW = "admitted, not yet sent anywhere"
+    DIALING = "waiting for a connection"
+    WAITING = "sent, no answer yet"
+    HELD = "an answer is coming; the client has seen nothing of it"
+    RELAYING = "committed: the client is reading this backend's answer"
+    DONE = "over, recorded"
+
+
+class Exchange:
+    """One call from a client: its request, its attempts, its answer."""
+
+    __slots__ = (
+        "_attempt_at_s",
+        "_attempts",
+        "_began_s",
+        "_body",
+        "_chunked",
+        "_client",
+        "_connection",
+        "_cors",
+        "_dial",
+        "_early_head",
+        "_close_after",
+        "_failed",
+        "_fields",
+        "_head",
+        "_held_answer_bytes",
+        "_held_bytes",
+        "_idle_queue",
+        "_index",
+        "_last_read_s",
+        "_link",
+        "_outgoing",
+        "_plan",
+        "_plane",
+        "_poisoned",
+        "_record",
+        "_request",
+        "_scored",
+        "_stale_retried",
+        "_streams",
+        "_total_s",
+        "_upstream_headers",
+        "_view",
+        "_warning",
+        "client_credential",
+        "endpoint",
+        "profile",
+        "relay",
+        "request_id",
+        "state",
+        "upstream_status",
+    )
+
+    _plan: Plan
+    _scored: Scored
+    _link: Link
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        request: Request,
+        client: ServerConnection,
+        endpoint: Endpoint,
+    ) -> None:
+        self._plane = plane
+        self._request = request
+        self._client: ServerConnection | None = client
+        self.endpoint = endpoint
+        self.state = CallState.NEW
+        self._began_s = monotonic()
+        self._fields: ClientFields = client_fields(request.headers)
+        self.request_id = _request_id(self._fields.request_id) or plane.next_id()
+        self._record = CallRecord(
+            request_id=self.request_id,
+            at_s=time(),
+            endpoint=endpoint.path,
+            bytes_in=len(request.body),
+            attempts=[],
+        )
+        self._body = request.body
+        self._view: BodyView | None = None
+        self._held_bytes = request.held_bytes
+        self._held_answer_bytes = 0
+        self.profile = _UNREAD
+        self._streams = False
+        self._close_after = False
+        self._idle_queue: DeadlineQueue[Exchange] | None = None
+        self._cors: Headers = []
+        self._index = 0
+        self._attempts = 0
+        self._attempt_at_s = 0.0
+        self._failed: list[Failed] = []
+        self._poisoned: list[Scored] = []
+        self._connection: UpstreamConnection | None = None
+        self._dial: Dial | None = None
+        self._stale_retried = False
+        self._total_s = 0.0
+        self._last_read_s = 0.0
+        self.relay: Relay | None = None
+        self.upstream_status = 0
+        self._upstream_headers: Headers = []
+        self.client_credential = False
+        self._head = b""
+        self._chunked = False
+        self._early_head = False
+        self._outgoing = (b"", b"")
+        self._warning = b""
+
+    # --- begin ------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Admits the call, routes it and makes the first attempt, or refuses it."""
+        plane = self._plane
+        plane.began()
+        try:
+            refusal, self._cors = plane.hooks.check_origin(self._request)
+            if refusal is not None:
+                raise refusal
+            admit(
+                draining=plane.draining,
+                in_flight=plane.in_flight,
+                limit=plane.limits.max_concurrent_requests,
+            )
+            self._read_request()
+            now_s = monotonic()
+            self._plan = plane.router.route(
+                plane.snapshot, self.profile, now_s=now_s, rng=plane.rng
+            )
+            plane.retry_budget.refill(0.2)
+            self._attempt(now_s)
+        except ApiError as error:
+            self._answer_error(error)
+        except Exception as error:
+            self.on_crash(error)
+
+    def _read_request(self) -> None:
+        request = self._request
+        record = self._record
+        encoding = request.header(b"content-encoding")
+        if encoding is not None:
+            body = decode_body(self._body, encoding, self._plane.limits.max_body_bytes)
+            if not self._plane.budget.take(len(body) - len(self._body)):
+                raise ApiError.service_unavailable(
+                    "Too many request bodies are held right now (server.max_buffered_bytes).", 1
+                )
+            self._held_bytes += len(body) - len(self._body)
+            self._body = body
+        pin_field = request.header(b"x-nexus-pin")
+        pin = pin_field.decode("latin-1") if pin_field else None
+        if self.endpoint.multipart:
+            content_type = (request.header(b"content-type") or b"").decode("latin-1")
+            model = read_multipart_model(self._body, content_type)
+            self.profile = RequestProfile(endpoint=self.endpoint.path, model=model, pin=pin)
+        else:
+            self.profile, self._view = read_profile(
+                self._body,
+                self.endpoint.path,
+                requires_messages=self.endpoint.requires_messages,
+                pin=pin,
+            )
+        record.model = self.profile.model
+        record.stream = self.profile.stream
+        self._streams = self.profile.stream and self.endpoint.terminal is not Terminal.END
+
+    # --- attempts ---------------------------------------------------------------------------
+
+    def _attempt(self, now_s: float) -> None:
+        """Tries the candidate at hand. Raises ``ApiError`` when the request cannot go there."""
+        plane = self._plane
+        self._scored = scored = self._plan.candidates[self._index]
+        candidate = scored.candidate
+        backend = candidate.backend
+        link = self._link = plane.link(backend)
+        head, body = self._upstream_request(candidate.model.engine_name)
+        self._attempts += 1
+        self._attempt_at_s = now_s
+        self._stale_retried = False
+        candidate.live.begin()
+        breaker.begin_trial(candidate.live, now_s)
+        active = plane.active.get(backend.spec.name)
+        if active is None:
+            active = plane.active[backend.spec.name] = set()
+        active.add(self)
+        self._start_timers(backend)
+        connection = link.pool.take()
+        if connection is not None:
+            self._send(connection, head, body)
+        else:
+            self._outgoing = (head, body)
+            self.state = CallState.DIALING
+            self._dial = link.pool.dial(self)
+
+    def _upstream_request(self, engine_name: str) -> tuple[bytes, bytes]:
+        """Head and body as they go to the backend at hand, with the edits of § 2.1 in force."""
+        backend = self._scored.candidate.backend
+        traits = backend.traits
+        link = self._link
+        body = self._body
+        view = self._view
+        if view is not None:
+            if self.profile.model != engine_name and not self._takes_as_is(engine_name):
+                body = replace_string(body, "model", view.model, engine_name)
+            for copy in traits.field_copies:
+                body = copy_field(body, view.fields, copy.field, copy.target)
+        elif self.profile.model != engine_name and not self._takes_as_is(engine_name):
+            raise ApiError.bad_request(
+                f"'{self.profile.model}' is another name for '{engine_name}', which cannot be "
+                "applied to multipart requests: send the model's own name.",
+                param="model",
+            )
+        fields = self._fields
+        parts = [link.prefix(b"POST", self.endpoint.path.encode(), self._request.query)]
+        parts.append(fields.lines(traits.dropped_headers))
+        self.client_credential = bool(fields.credentials) and backend.spec.forwards_credentials
+        if self.client_credential:
+            parts += fields.credentials
+        own_id = self.request_id
+        if b"x-request-id" in traits.dropped_headers and fields.request_id is not None:
+            own_id = self._plane.next_id()
+        parts.append(
+            b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (own_id.encode(), len(body))
+        )
+        return b"".join(parts), body
+
+    def _takes_as_is(self, engine_name: str) -> bool:
+        """Whether the engine itself understands the name the client used."""
+        model = self._scored.candidate.model
+        return model.id == engine_name and self.profile.model in model.aliases
+
+    def _send(self, connection: UpstreamConnection, head: bytes, body: bytes) -> None:
+        self.state = CallState.WAITING
+        self._connection = connection
+        connection.start(self, head, body)
+        if self._client is not None and self._client.write_paused:
+            connection.pause()
+
+    def _start_timers(self, backend: Backend) -> None:
+        plane = self._plane
+        limits = plane.limits
+        spec = backend.spec
+        # All attempts share one deadline; a backend with its own starts that one (§ 5.3).
+        total_s = _either(spec.request_timeout_s, limits.request_timeout_s)
+        if total_s != self._total_s:
+            if self._total_s:
+                plane.total_timers.of(self._total_s).discard(self)
+            self._total_s = total_s
+            if total_s:
+                plane.total_timers.of(total_s).add(self)
+        first_byte_s = _either(spec.first_byte_timeout_s, limits.first_byte_timeout_s)
+        if first_byte_s:
+            plane.first_byte_timers.of(first_byte_s).add(self)
+        plane.silence_timer.add(self)
+        if self._streams and limits.stream_keepalive_s and self._attempts == 1:
+            plane.keepalive_timer.add(self)
+
+    def _leave(self, outcome: str, status: int) -> None:
+        """The attempt at hand is over: every counter that it moved moves back."""
+        plane = self._plane
+        scored = self._scored
+        backend = scored.candidate.backend
+        name = backend.spec.name
+        scored.candidate.live.end()
+        active = plane.active[name]
+        active.discard(self)
+        if not active:
+            del plane.active[name]
+        self._stop_first_byte_timer()
+        plane.silence_timer.discard(self)
+        self.relay = None
+        plane.budget.give(self._held_answer_bytes)
+        self._held_answer_bytes = 0
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        connection = self._connection
+        self._connection = None
+        if connection is not None and connection.handler is self:
+            connection.discard()
+        self._record.attempts.append(
+            AttemptRecord(name, outcome, status, (monotonic() - self._attempt_at_s) * 1000.0)
+        )
+
+    def fail(self, failure: AttemptFailure) -> None:
+        """The attempt at hand failed before the commit: the next candidate, or the final answer."""
+        scored = self._scored
+        plane = self._plane
+        name = scored.candidate.backend.spec.name
+        now_s = monotonic()
+        self._leave(failure.kind.value, failure.status)
+        self._failed.append(Failed(name, failure))
+        self._blame(scored, failure, now_s)
+        if self._may_go_on(failure, now_s):
+            try:
+                self._attempt(now_s)
+            except ApiError as error:
+                self._answer_error(error)
+            return
+        if failure.status in (408, 409) and failure.kind is FailureKind.STATUS:
+            self.relay_error(failure.status, failure.body, left=True)
+            return
+        self._answer_error(final_error(self._failed, self.profile.model, plane.snapshot.listed))
+
+    def _blame(self, scored: Scored, failure: AttemptFailure, now_s: float) -> None:
+        """What the failure says of the backend (behaviour § 4)."""
+        plane = self._plane
+        live = scored.candidate.live
+        backend = scored.candidate.backend
+        name = backend.spec.name
+        live.errors_total += 1
+        kind = failure.kind
+        if failure.against_backend:
+            lost = kind in (FailureKind.CONNECT, FailureKind.RESET)
+            breaker.record_failure(live, now_s, hard=lost)
+            if lost or kind in (FailureKind.TIMEOUT, FailureKind.BROKEN_STREAM):
+                plane.hooks.suspect(name)
+        else:
+            breaker.release_trial(live)
+            if failure.status >= 500 and kind is FailureKind.STATUS:
+                self._poisoned.append(scored)
+        if failure.retry_after_s and not self.client_credential:
+            live.parked_until_s = max(live.parked_until_s, now_s + failure.retry_after_s)
+        if kind is FailureKind.MODEL_NOT_HERE:
+            plane.hooks.forget_model(name, scored.candidate.model.id)
+        elif kind in (FailureKind.CREDENTIALS, FailureKind.LOADING):
+            plane.hooks.suspect(name)
+
+    def _may_go_on(self, failure: AttemptFailure, now_s: float) -> bool:
+        """Whether there is another attempt to make; moves ``_index`` to its candidate."""
+        plane = self._plane
+        candidates = self._plan.candidates
+        if self._client is None or not failure.elsewhere:
+            return False
+        if self._attempts > plane.limits.max_retries:
+            return False
+        index = self._index
+        if len(candidates) == 1:
+            if self.profile.pin is not None or not may_repeat_here(failure):
+                return False
+            if candidates[0].candidate.live.parked_until_s > now_s:
+                return False
+        else:
+            index += 1
+            while (
+                index < len(candidates) and candidates[index].candidate.live.parked_until_s > now_s
+            ):
+                index += 1
+            if index >= len(candidates):
+                return False
+        if failure.kind is not FailureKind.CONNECT and not plane.retry_budget.take(now_s):
+            return False
+        self._index = index
+        return True
+
+    # --- what the backend's connection tells ------------------------------------------------
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        """The dial is done: send."""
+        self._dial = None
+        head, body = self._outgoing
+        self._outgoing = (b"", b"")
+        self._send(connection, head, body)
+
+    def on_connect_failed(self, failure: AttemptFailure) -> None:
+        """No connection."""
+        self._dial = None
+        self._outgoing = (b"", b"")
+        self.fail(failure)
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """The answer's head: decide how its body will be treated."""
+        self.state = CallState.HELD
+        self.upstream_status = status
+        self._upstream_headers = headers
+        if not 200 <= status < 300:
+            self.relay = ErrorAnswer(self)
+        elif self.endpoint.answer is AnswerKind.BYTES:
+            self.relay = PassThrough(self)
+        elif self._streams or (self.profile.stream and _is_event_stream(headers)):
+            self.relay = StreamAnswer(self)
+        else:
+            self.relay = HeldAnswer(self)
+
+    def on_body(self, data: bytes) -> None:
+        """Body bytes: gathered until the read is over."""
+        if self.relay is not None:
+            self.relay.feed(data)
+
+    def on_read(self) -> None:
+        """One read is over."""
+        self._last_read_s = monotonic()
+        if self.relay is not None:
+            self.relay.read()
+
+    def on_end(self) -> None:
+        """The answer is whole, as its framing says."""
+        self._connection = None
+        if self.relay is not None:
+            self.relay.end()
+
+    def on_failure(self, failure: AttemptFailure, *, stale: bool) -> None:
+        """The answer will not come, or not all of it."""
+        self._connection = None
+        if stale and not self._stale_retried:
+            # A kept-alive connection that was already closed: not an attempt, try a fresh one.
+            self._stale_retried = True
+            try:
+                self._outgoing = self._upstream_request(self._scored.candidate.model.engine_name)
+            except ApiError as error:  # cannot be: the same request was built before
+                self._answer_error(error)
+                return
+            self.state = CallState.DIALING
+            self._dial = self._link.pool.dial(self)
+        elif self.relay is None:
+            self.fail(failure)
+        else:
+            self.relay.broken(failure)
+
+    def on_crash(self, error: BaseException) -> None:
+        """A fault of our own, in this call: 500, logged; no other call is touched."""
+        self._plane.hooks.unexpected(error, self.request_id)
+        if self.state is CallState.DONE:
+            return
+        if self.committed:
+            self.cut(Outcome.UPSTREAM_ERROR)
+        else:
+            self._answer_error(ApiError.internal(self.request_id))
+
+    def on_backend_lost(self, failure: AttemptFailure) -> None:
+        """The backend turned unhealthy: a call that is not committed goes elsewhere (§ 5.3)."""
+        if not self.committed and self.state is not CallState.NEW:
+            self.fail(failure)
+
+    # --- deadlines --------------------------------------------------------------------------
+
+    def on_deadline(self) -> None:
+        """The whole call took too long (a stream: to its first data event)."""
+        self._total_s = 0.0
+        if self.committed and self.profile.stream:
+            return
+        failure = AttemptFailure(
+            FailureKind.TIMEOUT, "no answer within the request timeout", elsewhere=False
+        )
+        if self.committed:
+            self.break_off(failure)
+            return
+        scored = self._scored
+        self._leave(failure.kind.value, 0)
+        self._blame_timeout(scored)
+        self._answer_error(ApiError.gateway_timeout())
+
+    def _blame_timeout(self, scored: Scored) -> None:
+        """A call that ran out of time: perhaps long, perhaps stuck. The probe tells which."""
+        breaker.release_trial(scored.candidate.live)
+        self._plane.hooks.suspect(scored.candidate.backend.spec.name)
+
+    def on_first_byte_timeout(self) -> None:
+        """This backend took too long to begin."""
+        if self.committed:
+            return
+        limit_s = _either(
+            self._scored.candidate.backend.spec.first_byte_timeout_s,
+            self._plane.limits.first_byte_timeout_s,
+        )
+        self.fail(AttemptFailure(FailureKind.TIMEOUT, f"no first byte within {limit_s:g} s"))
+
+    def on_idle_timeout(self) -> None:
+        """Perhaps the stream fell silent: look at the clock of its last byte."""
+        if self.state is not CallState.RELAYING or self._client is None:
+            return
+        idle_s = self._idle_s()
+        left_s = self._last_read_s + idle_s - monotonic()
+        if self._client.write_paused:
+            left_s = idle_s  # it is the client who is slow
+        if left_s > 0:
+            # Lengths are rounded up to seconds so that few queues serve all streams.
+            self._wait_idle(min(idle_s, float(int(left_s) + 1)))
+            return
+        failure = AttemptFailure(FailureKind.TIMEOUT, f"silent for {idle_s:g} s")
+        connection = self._connection
+        self._connection = None
+        if connection is not None:
+            connection.discard()
+        if self.relay is not None:
+            self.relay.broken(failure)
+
+    def on_silence(self) -> None:
+        """Nothing yet for a while: is the backend still there?"""
+        if not self.committed and self.state is not CallState.DONE:
+            self._plane.hooks.suspect(self._scored.candidate.backend.spec.name)
+            self._plane.silence_timer.add(self)
+
+    def on_keepalive(self) -> None:
+        """The stream has nothing to say yet: a head and a comment keep proxies in front content."""
+        client = self._client
+        if self.committed or self.state is CallState.DONE or client is None:
+            return
+        if not self._early_head:
+            self._early_head = True
+            self._chunked = not client.http10
+            head = [status_line(200), _EVENT_STREAM, *self._own_lines()]
+            head.append(self._framing_line())
+            self._head = b"".join(head) + b"\r\n"
+        self.send(_KEEPALIVE)
+        self._plane.keepalive_timer.add(self)
+
+    def _wait_idle(self, length_s: float) -> None:
+        self._idle_queue = self._plane.idle_timers.of(length_s)
+        self._idle_queue.add(self)
+
+    def _idle_s(self) -> float:
+        spec = self._scored.candidate.backend.spec
+        return _either(spec.stream_idle_timeout_s, self._plane.limits.stream_idle_timeout_s)
+
+    def _stop_first_byte_timer(self) -> None:
+        plane = self._plane
+        spec = self._scored.candidate.backend.spec
+        first_byte_s = _either(spec.first_byte_timeout_s, plane.limits.first_byte_timeout_s)
+        if first_byte_s:
+            plane.first_byte_timers.of(first_byte_s).discard(self)
+
+    # --- what relays use --------------------------------------------------------------------
+
+    @property
+    def committed(self) -> bool:
+        """Whether the client has seen something of this backend's answer."""
+        return self.state is CallState.RELAYING
+
+    @property
+    def adapter(self) -> Adapter:
+        """The adapter of the backend at hand."""
+        return self._link.adapter
+
+    @property
+    def traits(self) -> EngineTraits:
+        """What the engine at hand is known for."""
+        return self._scored.candidate.backend.traits
+
+    def unix_time(self) -> int:
+        """Now, Unix seconds."""
+        return int(time())
+
+    def retry_after_s(self) -> float | None:
+        """What the backend's ``Retry-After`` asks for."""
+        for name, value in self._upstream_headers:
+            if name == b"retry-after":
+                return parse_retry_after(value)
+        return None
+
+    def hold(self, size: int) -> bool:
+        """Whether an answer of ``size`` bytes so far may be held on; takes them of the budget."""
+        plane = self._plane
+        if size > plane.limits.max_held_response_bytes:
+            return False
+        if not plane.budget.take(size - self._held_answer_bytes):
+            return False
+        self._held_answer_bytes = size
+        return True
+
+    def translator(self) -> OllamaStream:
+        """A translator for a stream in Ollama's dialect."""
+        return OllamaStream(
+            self._scored.candidate.model.id,
+            created=self.unix_time(),
+            call_id=self.request_id,
+            include_usage=self._view is not None and self._view.include_usage,
+            chat=self.endpoint.requires_messages,
+        )
+
+    def fail_error_object(self, body: bytes) -> None:
+        """A 2xx that carries an error object: like the status it names (behaviour § 5.2)."""
+        read = self.adapter.read_error(self.upstream_status, body)
+        failure = failure_of_status(
+            503 if read.meaning is ErrorMeaning.OVERLOADED else 500,
+            read,
+            body,
+            self.retry_after_s(),
+            client_credential=False,
+        )
+        if failure is None or failure.kind is FailureKind.STATUS:
+            failure = AttemptFailure(
+                FailureKind.ERROR_EVENT, read.message[:300] or "answered with an error object"
+            )
+        self.fail(failure)
+
+    def commit_stream(self) -> None:
+        """The first data event is here: from now on this backend's stream is the answer."""
+        self._commit()
+        plane = self._plane
+        plane.keepalive_timer.discard(self)
+        if self._total_s:
+            plane.total_timers.of(self._total_s).discard(self)
+            self._total_s = 0.0
+        idle_s = self._idle_s()
+        if idle_s:
+            self._wait_idle(idle_s)
+        if self._early_head:
+            return
+        client = self._client
+        self._chunked = client is not None and not client.http10
+        lines = [status_line(200), _EVENT_STREAM]
+        answer_fields(
+            [field for field in self._upstream_headers if field[0] not in _STREAM_OWN], lines
+        )
+        lines += self._route_lines()
+        lines += self._own_lines()
+        lines.append(self._framing_line())
+        lines.append(b"\r\n")
+        self._head = b"".join(lines)
+
+    def commit_bytes(self) -> None:
+        """A body of bytes begins: its head, framed as the backend framed it."""
+        self._commit()
+        client = self._client
+        http10 = client is None or client.http10
+        length = next((v for n, v in self._upstream_headers if n == b"content-length"), None)
+        lines = [status_line(self.upstream_status)]
+        content_type = answer_fields(self._upstream_headers, lines)
+        lines.append(b"content-type: " + (content_type or b"application/octet-stream") + b"\r\n")
+        lines += self._route_lines()
+        lines += self._own_lines()
+        self._chunked = length is None and not http10
+        if length is not None:
+            lines.append(b"content-length: " + length + b"\r\n")
+            lines.append(self._connection_line())
+        else:
+            lines.append(self._framing_line())
+        lines.append(b"\r\n")
+        self._head = b"".join(lines)
+
+    def _commit(self) -> None:
+        self.state = CallState.RELAYING
+        plane = self._plane
+        plane.silence_timer.discard(self)
+        self._stop_first_byte_timer()
+        now_s = monotonic()
+        self._record.ttft_ms = (now_s - self._began_s) * 1000.0
+        candidate = self._scored.candidate
+        if self.profile.stream:
+            average = candidate.live.ttft.get(candidate.model.id)
+            if average is None:
+                average = candidate.live.ttft[candidate.model.id] = Ewma()
+            average.add(now_s - self._attempt_at_s, now_s)
+
+    def send(self, data: bytes) -> None:
+        """Relays bytes, with the head before the first of them."""
+        client = self._client
+        if client is None or not data:
+            return
+        self._record.bytes_out += len(data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        client.write(data)
+
+    def complete(self, data: bytes) -> None:
+        """The answer is whole; ``data`` are its last bytes."""
+        if self._chunked:
+            self._record.bytes_out += len(data)
+            if data:
+                data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+            else:
+                data = b"0\r\n\r\n"
+            self._last_write(data)
+        else:
+            self.send(data)
+            self._last_write(b"")
+        self._succeed()
+
+    def deliver_json(self, body: bytes) -> None:
+        """A plain answer, known to be JSON, in one write."""
+        self._commit()
+        lines = [status_line(self.upstream_status)]
+        answer_fields(self._upstream_headers, lines)
+        lines.append(b"content-type: application/json\r\n")
+        lines += self._route_lines()
+        lines += self._own_lines()
+        if self._warning:
+            lines.append(self._warning)
+        lines.append(self._connection_line())
+        lines.append(b"content-length: %d\r\n\r\n" % len(body))
+        lines.append(body)
+        self._record.bytes_out += len(body)
+        self._last_write(b"".join(lines))
+        self._succeed()
+
+    def relay_error(self, status: int, body: bytes, *, left: bool = False) -> None:
+        """The backend's own error is the answer: its status, its body (behaviour § 2.1)."""
+        headers = self._upstream_headers
+        if not left:
+            breaker.record_success(self._scored.candidate.live, monotonic())
+            self._leave("relayed", status)
+        lines: list[bytes] = []
+        content_type = answer_fields(headers, lines) or b""
+        normalised = normalise_error_body(status, body, content_type.decode("latin-1"))
+        if normalised is not None:
+            body = normalised
+            content_type = b"application/json"
+        if self._early_head:
+            self._end_early(b"data: " + body.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n\n")
+        else:
+            lines.insert(0, status_line(status))
+            lines.append(b"content-type: " + (content_type or b"application/json") + b"\r\n")
+            lines += self._route_lines()
+            lines += self._own_lines()
+            lines.append(self._connection_line())
+            lines.append(b"content-length: %d\r\n\r\n" % len(body))
+            lines.append(body)
+            self._record.bytes_out += len(body)
+            self._last_write(b"".join(lines))
+        self._served_by()
+        self._finish(Outcome.CLIENT_ERROR, status, error=f"backend answered {status}")
+
+    def end_broken(
+        self, failure: AttemptFailure, data: bytes, *, with_done: bool, said: bool = False
+    ) -> None:
+        """The stream broke after the commit: the client is told so within it (behaviour § 6).
+        ``said``: the engine sent an error event itself."""
+        error = ApiError.bad_gateway(
+            f"The stream of backend '{self._name}' broke: {failure.message}."
+        )
+        if not said:
+            data += self._error_event(error)
+        if with_done and self.endpoint.has_done:
+            data += b"data: [DONE]\n\n"
+        self.send(data)
+        self._last_write(b"0\r\n\r\n" if self._chunked else b"")
+        scored = self._scored
+        self._leave(FailureKind.BROKEN_STREAM.value, self.upstream_status)
+        self._blame(scored, failure, monotonic())
+        self._served_by()
+        self._finish(
+            _OUTCOME_OF_KIND.get(failure.kind, Outcome.UPSTREAM_ERROR), 200, error=failure.message
+        )
+
+    def break_off(self, failure: AttemptFailure) -> None:
+        """A committed answer that is no stream broke: the connection is cut, so that the client
+        sees it is not whole."""
+        scored = self._scored
+        self._leave(failure.kind.value, self.upstream_status)
+        self._blame(scored, failure, monotonic())
+        self._served_by()
+        client = self._client
+        self._client = None
+        if client is not None:
+            client.cut()
+        self._finish(
+            _OUTCOME_OF_KIND.get(failure.kind, Outcome.UPSTREAM_ERROR),
+            self.upstream_status,
+            error=failure.message,
+        )
+
+    def note_events(self, tap: Tap) -> None:
+        """Keeps what the tap saw for the record."""
+        record = self._record
+        record.events = tap.events
+        record.prompt_tokens = tap.prompt_tokens
+        record.completion_tokens = tap.completion_tokens
+
+    def learn_usage(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Keeps the engine's token counts; they teach the bytes-per-token ratio."""
+        self._record.prompt_tokens = prompt_tokens
+        self._record.completion_tokens = completion_tokens
+        if self._teach():
+            self._warning = b"x-nexus-warning: prompt-truncated\r\n"
+
+    def _teach(self) -> bool:
+        """Learns from the usage of the record; whether the prompt seems to have been cut."""
+        prompt_tokens = self._record.prompt_tokens
+        profile = self.profile
+        if not prompt_tokens or profile.text_bytes < 1024:
+            return False
+        candidate = self._scored.candidate
+        cut = self._plane.router.ratios.learn(
+            candidate.model.id,
+            profile.text_bytes,
+            prompt_tokens,
+            self.traits.truncates_prompts,
+            monotonic(),
+            images=profile.images,
+        )
+        if cut:
+            self._plane.hooks.truncated(candidate.backend.spec.name, candidate.model.id)
+        return cut
+
+    def whole_if_cut(self, tap: Tap) -> bool:
+        """Whether a stream whose connection broke after its finish reason may pass for whole: its
+        text is complete, only a usage event that was asked for may be missing."""
+        asked = self._view is not None and self._view.include_usage
+        return tap.done_seen or not asked or tap.completion_tokens is not None
+
+    # --- the client -------------------------------------------------------------------------
+
+    def on_client_gone(self) -> None:
+        """The client left: cancel upstream at once, leave every counter whole."""
+        self._client = None
+        self.cut(Outcome.CANCELLED)
+
+    def on_client_paused(self) -> None:
+        """The client reads slowly: so do we."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def on_client_resumed(self) -> None:
+        """The client caught up."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def shut(self) -> None:
+        """The drain is over: the client is told, then cut off."""
+        failure = AttemptFailure(
+            FailureKind.BACKEND_LOST, "Nexus was shut down", against_backend=False
+        )
+        if self.state is CallState.DONE:
+            return
+        if not self.committed:
+            self._answer_error(ApiError.service_unavailable("Nexus is shutting down.", 1))
+        elif self._streams:
+            self.end_broken(failure, b"", with_done=True)
+        else:
+            self.break_off(failure)
+
+    def cut(self, outcome: Outcome) -> None:
+        """Ends the call now, wherever it stands."""
+        if self.state is CallState.DONE:
+            return
+        client = self._client
+        self._client = None
+        if client is not None:
+            client.cut()
+        if self._at_backend:
+            breaker.release_trial(self._scored.candidate.live)
+            self._served_by()
+            self._leave(outcome.value, self.upstream_status)
+        self._finish(outcome, 0, error="client left" if client is None else "cut")
+
+    @property
+    def _at_backend(self) -> bool:
+        return self.state in (
+            CallState.DIALING,
+            CallState.WAITING,
+            CallState.HELD,
+            CallState.RELAYING,
+        ) and self in self._plane.active.get(self._name, ())
+
+    @property
+    def _name(self) -> str:
+        return self._scored.candidate.backend.spec.name
+
+    # --- answers of our own -----------------------------------------------------------------
+
+    def _answer_error(self, error: ApiError) -> None:
+        """The call ends with an error of ours."""
+        if self._attempts and self._at_backend:
+            breaker.release_trial(self._scored.candidate.live)
+            self._leave("abandoned", 0)
+        status = error.status
+        if self._early_head:
+            done = b"data: [DONE]\n\n" if self.endpoint.has_done else b""
+            self._end_early(self._error_event(error) + done)
+        elif self._client is not None:
+            client = self._client
+            close = error.close or client.must_close
+            headers: Headers = [(b"x-request-id", self.request_id.encode())]
+            if self._attempts:
+                headers.append((b"x-nexus-attempts", b"%d" % self._attempts))
+            headers += self._cors
+            body = self._plane.render_error(error, close=close, headers=headers)
+            self._record.bytes_out += len(body)
+            self._client = None
+            client.write(body)
+            client.finish(close=close)
+        if status == 504:
+            outcome = Outcome.TIMEOUT
+        elif self._attempts and status in (429, 500, 502, 503):
+            outcome = Outcome.UPSTREAM_ERROR
+        elif status in (429, 503) or status == 403:
+            outcome = Outcome.REFUSED
+        elif status >= 500:
+            outcome = Outcome.UPSTREAM_ERROR
+        else:
+            outcome = Outcome.CLIENT_ERROR
+        self._finish(outcome, status, error=error.message)
+
+    def _error_event(self, error: ApiError) -> bytes:
+        if self.endpoint.terminal is Terminal.RESPONSE_EVENT:
+            return responses_error_event(error)
+        return error_event(error)
+
+    def _end_early(self, data: bytes) -> None:
+        """Ends a stream whose head is long out."""
+        self.send(data)
+        self._last_write(b"0\r\n\r\n" if self._chunked else b"")
+
+    # --- lines ------------------------------------------------------------------------------
+
+    def _route_lines(self) -> list[bytes]:
+        """Who answered and why (behaviour § 2.3)."""
+        plan = self._plan
+        reason = plan.reason
+        if self._failed:
+            reason = RouteReason.FAILOVER
+        lines = [
+            self._link.answer_head(self._scored.candidate.model.id),
+            b"x-nexus-route-reason: %b\r\nx-nexus-attempts: %d\r\n"
+            % (reason.value.encode(), self._attempts),
+        ]
+        if plan.fallback_model is not None:
+            lines.append(b"x-nexus-fallback-model: " + encode_value(plan.fallback_model) + b"\r\n")
+        ignored = self._scored.ignored
+        if ignored:
+            lines.append(
+                b"x-nexus-ignored: " + b", ".join(encode_value(name) for name in ignored) + b"\r\n"
+            )
+        return lines
+
+    def _own_lines(self) -> list[bytes]:
+        lines = [b"x-request-id: " + self.request_id.encode() + b"\r\n"]
+        for name, value in self._cors:
+            lines.append(name + b": " + value + b"\r\n")
+        return lines
+
+    def _connection_line(self) -> bytes:
+        client = self._client
+        if client is None or client.must_close:
+            return b"connection: close\r\n"
+        return b"connection: keep-alive\r\n" if client.http10 else b""
+
+    def _framing_line(self) -> bytes:
+        """How a body of unknown length ends: the last chunk, or for HTTP/1.0 the connection."""
+        if not self._chunked:
+            self._close_after = True
+            return b"connection: close\r\n"
+        return b"transfer-encoding: chunked\r\n" + self._connection_line()
+
+    def _last_write(self, data: bytes) -> None:
+        client = self._client
+        self._client = None
+        if client is not None:
+            data = self._head + data
+            self._head = b""
+            if data:
+                client.write(data)
+            client.finish(close=self._close_after)
+
+    # --- finish -----------------------------------------------------------------------------
+
+    def _succeed(self) -> None:
+        scored = self._scored
+        now_s = monotonic()
+        breaker.record_success(scored.candidate.live, now_s)
+        for poisoned in self._poisoned:
+            # The same call succeeded here: so the 500 there was that backend's own (§ 4).
+            if poisoned.candidate.live is not scored.candidate.live:
+                breaker.record_failure(poisoned.candidate.live, now_s)
+        if self.profile.stream:
+            self._teach()
+        self._leave("ok", self.upstream_status)
+        self._served_by()
+        self._finish(Outcome.OK, self.upstream_status)
+
+    def _served_by(self) -> None:
+        record = self._record
+        scored = self._scored
+        record.backend = scored.candidate.backend.spec.name
+        record.served_model = scored.candidate.model.id
+        record.reason = (RouteReason.FAILOVER if self._failed else self._plan.reason).value
+
+    def _finish(self, outcome: Outcome, status: int, *, error: str = "") -> None:
+        """Every way out: timers, budget and counters whole, one record."""
+        if self.state is CallState.DONE:
+            return
+        self.state = CallState.DONE
+        plane = self._plane
+        if self._total_s:
+            plane.total_timers.of(self._total_s).discard(self)
+        if self._streams:
+            plane.keepalive_timer.discard(self)
+        if self._idle_queue is not None:
+            self._idle_queue.discard(self)
+        plane.budget.give(self._held_bytes)
+        self._held_bytes = 0
+        self._body = b""
+        self.relay = None
+        record = self._record
+        record.outcome = outcome
+        record.status = status
+        record.error = error
+        if self._failed and not record.backend:
+            record.backend = self._failed[-1].backend
+        record.duration_ms = (monotonic() - self._began_s) * 1000.0
+        plane.finished(record)
+
+
+_UNREAD = RequestProfile(endpoint="", model="")
+_STREAM_OWN = frozenset({b"cache-control", b"x-accel-buffering"})
+
+
+def _either(own: float | None, default: float) -> float:
+    """A backend's own timeout, or the server's; 0 is "off"."""
+    return default if own is None else own
+
+
+def _is_event_stream(headers: Headers) -> bool:
+    return any(
+        name == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in headers
+    )
+
+
+def _request_id(value: bytes | None) -> str | None:
+    """A client's request id, if it may stand in a header and a log line."""
+    if value is None or not 0 < len(value) <= 200 or not value.isascii():
+        return None
+    text = value.decode("ascii")
+    return text if text.isprintable() and " " not in text else None

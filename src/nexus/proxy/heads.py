@@ -1,0 +1,108 @@
+"""The heads of relayed messages: which of the client's fields go upstream, which of the backend's
+come back (behaviour § 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nexus.http1.headers import CREDENTIAL_HEADERS, HOP_BY_HOP, Headers, connection_names
+
+__all__ = ["ClientFields", "answer_fields", "client_fields"]
+
+_STAY_HERE = HOP_BY_HOP | {
+    b"host",
+    b"accept-encoding",
+    b"content-length",
+    b"content-encoding",
+    b"cookie",
+    b"expect",
+    b"x-request-id",
+    b"origin",
+    b"referer",
+    b"forwarded",
+    b"via",
+}
+_ANSWER_DROPPED = HOP_BY_HOP | {
+    b"content-length",
+    b"content-type",
+    b"set-cookie",
+    b"set-cookie2",
+    b"clear-site-data",
+    b"strict-transport-security",
+    b"alt-svc",
+    b"x-request-id",
+    b"x-content-type-options",
+    b"access-control-allow-origin",
+    b"access-control-allow-credentials",
+    b"access-control-allow-headers",
+    b"access-control-allow-methods",
+    b"access-control-expose-headers",
+    b"access-control-max-age",
+    b"access-control-allow-private-network",
+}
+
+
+class ClientFields:
+    """The client's header fields, sorted once per call: ``lines`` go to every backend (except the
+    ones named in its engine's ``dropped_headers``), ``credentials`` only where they may."""
+
+    __slots__ = ("credentials", "names", "request_id", "values")
+
+    def __init__(self) -> None:
+        self.names: list[bytes] = []
+        self.values: list[bytes] = []
+        self.credentials: list[bytes] = []
+        self.request_id: bytes | None = None
+
+    def lines(self, dropped: frozenset[bytes]) -> bytes:
+        """The fields as they go on the wire, without those an engine misreads."""
+        if dropped:
+            return b"".join(
+                [
+                    line
+                    for name, line in zip(self.names, self.values, strict=True)
+                    if name not in dropped
+                ]
+            )
+        return b"".join(self.values)
+
+
+def client_fields(headers: Headers) -> ClientFields:
+    """Sorts a request's fields; those that ``Connection`` names stay here too."""
+    fields = ClientFields()
+    names, values = fields.names, fields.values
+    named: set[bytes] | None = None
+    for name, value in headers:
+        if name in _STAY_HERE:
+            if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+                named = connection_names(value)
+            elif name == b"x-request-id" and fields.request_id is None:
+                fields.request_id = value
+        elif name in CREDENTIAL_HEADERS:
+            fields.credentials.append(name + b": " + value + b"\r\n")
+        elif not name.startswith(b"x-nexus-"):
+            names.append(name)
+            values.append(name + b": " + value + b"\r\n")
+    if named:
+        kept = [(n, v) for n, v in zip(names, values, strict=True) if n not in named]
+        fields.names = [n for n, _ in kept]
+        fields.values = [v for _, v in kept]
+    return fields
+
+
+def answer_fields(headers: Headers, out: list[bytes]) -> bytes | None:
+    """Appends the backend's fields that may pass to ``out``; returns its Content-Type."""
+    content_type: bytes | None = None
+    named: set[bytes] = set()
+    append: Callable[[bytes], None] = out.append
+    for name, value in headers:
+        if name in _ANSWER_DROPPED:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"connection":
+                named |= connection_names(value)
+            continue
+        if name.startswith((b"x-nexus-", b"access-control-")) or name in named:
+            continue
+        append(name + b": " + value + b"\r\n")
+    return content_type

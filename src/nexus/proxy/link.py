@@ -1,0 +1,102 @@
+"""What the data plane keeps per backend: its connections and the parts of heads that never change."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlencode
+
+from nexus.core.backend import Backend
+from nexus.engines.adapter import Adapter
+from nexus.engines.table import adapter_for
+from nexus.http1.headers import encode_value
+from nexus.http1.pool import Pool
+
+__all__ = ["Link"]
+
+_NAMES_MAX = 1024
+
+
+class Link:
+    """The way to one backend. Made anew when its address, credentials or engine change."""
+
+    __slots__ = ("_answer_heads", "_prefixes", "_suffix", "adapter", "backend", "pool", "sends_key")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        backend: Backend,
+        *,
+        connect_timeout_s: float,
+        idle_max: int,
+    ) -> None:
+        spec = backend.spec
+        self.backend = backend
+        self.adapter: Adapter = adapter_for(backend.engine)
+        self.sends_key = bool(spec.api_key)
+        self.pool = Pool(
+            loop,
+            backend.address,
+            idle_max=idle_max,
+            idle_s=30.0 if backend.address.tls else backend.traits.idle_s,
+            connect_timeout_s=connect_timeout_s
+            if spec.connect_timeout_s is None
+            else spec.connect_timeout_s,
+            tls_ca=spec.tls_ca,
+            tls_verify=spec.tls_verify,
+        )
+        query = "&".join(part for part in (backend.address.query, urlencode(spec.query)) if part)
+        self._suffix = query.encode()
+        self._prefixes: dict[tuple[bytes, bytes], bytes] = {}
+        self._answer_heads: dict[str, bytes] = {}
+
+    def serves(self, backend: Backend) -> bool:
+        """Whether this link still fits what the registry knows."""
+        own = self.backend
+        return own is backend or (own.spec == backend.spec and own.engine == backend.engine)
+
+    def prefix(self, method: bytes, path: bytes, query: bytes = b"") -> bytes:
+        """Request line and the header fields that every request to this backend carries, without
+        the final blank line. ``path`` is the OpenAI path, e.g. ``/v1/chat/completions``."""
+        if query:
+            return self._make_prefix(method, path, query)
+        cached = self._prefixes.get((method, path))
+        if cached is None:
+            cached = self._prefixes[method, path] = self._make_prefix(method, path, b"")
+        return cached
+
+    def _make_prefix(self, method: bytes, path: bytes, query: bytes) -> bytes:
+        backend = self.backend
+        spec = backend.spec
+        queries = b"&".join(part for part in (self._suffix, query) if part)
+        target = backend.address.base_path.encode() + path + (b"?" + queries if queries else b"")
+        lines = [
+            method + b" " + target + b" HTTP/1.1",
+            b"host: " + backend.address.authority.encode(),
+            b"accept-encoding: identity",
+        ]
+        if spec.api_key:
+            lines.append(b"authorization: Bearer " + spec.api_key.encode())
+        for name, value in spec.headers.items():
+            lines.append(name.lower().encode() + b": " + value.encode("latin-1", "replace"))
+        return b"\r\n".join(lines) + b"\r\n"
+
+    def answer_head(self, model_id: str) -> bytes:
+        """The ``x-nexus-*`` fields that are the same in every answer of this backend for this
+        model (behaviour § 2.3)."""
+        head = self._answer_heads.get(model_id)
+        if head is None:
+            backend = self.backend
+            head = b"".join(
+                (
+                    b"x-nexus-backend: " + encode_value(backend.name) + b"\r\n",
+                    b"x-nexus-engine: " + backend.engine.value.encode() + b"\r\n",
+                    b"x-nexus-backend-type: "
+                    + (b"cloud" if backend.traits.cloud else b"local")
+                    + b"\r\n",
+                    b"x-nexus-model: " + encode_value(model_id) + b"\r\n",
+                    b"x-content-type-options: nosniff\r\n",
+                )
+            )
+            if len(self._answer_heads) < _NAMES_MAX:
+                self._answer_heads[model_id] = head
+        return head

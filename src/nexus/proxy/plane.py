@@ -1,0 +1,309 @@
+"""The data plane: what all calls share, and where a request finds who answers it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+
+from nexus.core.backend import Backend, BackendStatus
+from nexus.core.errors import ApiError, AttemptFailure, FailureKind
+from nexus.core.limits import Budget, TokenBucket
+from nexus.core.snapshot import Snapshot
+from nexus.dialects.errors import error_body
+from nexus.http1.headers import Headers, serialise_response
+from nexus.http1.message import Request
+from nexus.http1.server import ClientHandler, ServerConnection
+from nexus.http1.timers import DeadlineQueue, DeadlineQueues
+from nexus.proxy.endpoints import ENDPOINTS
+from nexus.proxy.exchange import Exchange
+from nexus.proxy.link import Link
+from nexus.routing.router import Router
+from nexus.telemetry.record import CallRecord
+
+__all__ = ["DataPlane", "Hooks", "PlaneLimits"]
+
+_SILENCE_S = 15.0
+
+
+class PlaneLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of a call; seconds and bytes, 0 switches a deadline off (behaviour §§ 5.3, 8)."""
+
+    request_timeout_s: float = 300.0
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 0.0
+    stream_idle_timeout_s: float = 120.0
+    stream_keepalive_s: float = 15.0
+    max_concurrent_requests: int = 1000
+    max_body_bytes: int = 10 * 1024 * 1024
+    max_held_response_bytes: int = 4 * 1024 * 1024
+    max_retries: int = 2
+    pool_idle_per_backend: int = 64
+
+
+class Hooks(Protocol):
+    """What the data plane tells the control plane; every method returns at once."""
+
+    def suspect(self, backend: str) -> None:
+        """Traffic saw this backend fail: probe it now."""
+
+    def forget_model(self, backend: str, model_id: str) -> None:
+        """It says that it does not have this model: list its models anew."""
+
+    def record(self, record: CallRecord) -> None:
+        """A call is over."""
+
+    def unexpected(self, error: BaseException, request_id: str) -> None:
+        """A fault of our own, caught."""
+
+    def truncated(self, backend: str, model_id: str) -> None:
+        """An engine seems to have cut a prompt without a word."""
+
+    def check_origin(self, request: Request) -> tuple[ApiError | None, Headers]:
+        """Whether a browser's page may ask, and the CORS fields for the answer (behaviour § 11)."""
+
+    def page(
+        self, request: Request, connection: ServerConnection
+    ) -> tuple[bool, ClientHandler | None]:
+        """Answers what is not relayed: ``(False, None)`` when the path is unknown."""
+
+
+class DataPlane:
+    """The service behind the HTTP server (``http1.server.Service``)."""
+
+    __slots__ = (
+        "_ids",
+        "_id_prefix",
+        "_links",
+        "active",
+        "budget",
+        "draining",
+        "first_byte_timers",
+        "hooks",
+        "idle_timers",
+        "in_flight",
+        "keepalive_timer",
+        "limits",
+        "loop",
+        "on_quiet",
+        "retry_budget",
+        "rng",
+        "router",
+        "silence_timer",
+        "snapshot",
+        "total_timers",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        hooks: Hooks,
+        router: Router,
+        snapshot: Snapshot,
+        limits: PlaneLimits,
+        budget: Budget,
+        rng: Random,
+    ) -> None:
+        self.loop = loop
+        self.hooks = hooks
+        self.router = router
+        self.snapshot = snapshot
+        self.limits = limits
+        self.budget = budget
+        self.rng = rng
+        self.draining = False
+        self.in_flight = 0
+        self.on_quiet: Callable[[], None] | None = None
+        self.retry_budget = TokenBucket(100.0, 10.0)
+        self.active: dict[str, set[Exchange]] = {}
+        self._links: dict[str, Link] = {}
+        self._ids = 0
+        bits = f"{rng.getrandbits(80):020x}"
+        # Shaped like a UUID (version 4): some engines refuse any other request id.
+        self._id_prefix = f"{bits[:8]}-{bits[8:12]}-4{bits[12:15]}-8{bits[15:18]}-"
+        self.total_timers: DeadlineQueues[Exchange] = DeadlineQueues(loop, Exchange.on_deadline)
+        self.first_byte_timers: DeadlineQueues[Exchange] = DeadlineQueues(
+            loop, Exchange.on_first_byte_timeout
+        )
+        self.idle_timers: DeadlineQueues[Exchange] = DeadlineQueues(loop, Exchange.on_idle_timeout)
+        self.silence_timer = DeadlineQueue(loop, _SILENCE_S, Exchange.on_silence)
+        self.keepalive_timer = DeadlineQueue(
+            loop, limits.stream_keepalive_s or 3600.0, Exchange.on_keepalive
+        )
+
+    # --- http1.server.Service ---------------------------------------------------------------
+
+    def handle(self, request: Request, connection: ServerConnection) -> ClientHandler | None:
+        """Finds who answers: a relayed endpoint's exchange, or a page of our own."""
+        endpoint = ENDPOINTS.get(request.path)
+        if endpoint is None and request.path.endswith(b"/"):
+            endpoint = ENDPOINTS.get(request.path.rstrip(b"/"))
+        if endpoint is not None and request.method == b"POST":
+            exchange = Exchange(self, request, connection, endpoint)
+            exchange.begin()
+            return exchange
+        self.budget.give(request.held_bytes)
+        request.held_bytes = 0
+        refusal, cors = self.hooks.check_origin(request)
+        try:
+            if refusal is None and endpoint is None:
+                found, handler = self.hooks.page(request, connection)
+                if found:
+                    return handler
+                refusal = ApiError.not_found(request.path.decode("latin-1")[:200])
+            elif refusal is None and request.method == b"OPTIONS" and cors:
+                connection.write(serialise_response(204, cors, b"", close=connection.must_close))
+                connection.finish()
+                return None
+            elif refusal is None:
+                path = request.path.decode("latin-1")
+                refusal = ApiError.method_not_allowed(request.method.decode(), path, ("POST",))
+        except Exception as error:
+            request_id = self.next_id()
+            self.hooks.unexpected(error, request_id)
+            refusal = ApiError.internal(request_id)
+        assert refusal is not None
+        connection.write(
+            self.render_error(
+                refusal,
+                close=connection.must_close,
+                head_only=request.method == b"HEAD",
+                headers=cors,
+            )
+        )
+        connection.finish()
+        return None
+
+    def render_error(
+        self,
+        error: ApiError,
+        *,
+        close: bool,
+        head_only: bool = False,
+        headers: Headers | None = None,
+    ) -> bytes:
+        """The whole response for an error of ours, with a request id of its own."""
+        fields = [(b"content-type", b"application/json")]
+        own = headers or []
+        if not any(name == b"x-request-id" for name, _ in own):
+            fields.append((b"x-request-id", self.next_id().encode()))
+        fields += own
+        fields += [(name.lower().encode(), value.encode()) for name, value in error.headers]
+        if error.retry_after_s is not None:
+            fields = [field for field in fields if field[0] != b"x-should-retry"]
+            fields.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+        return serialise_response(
+            error.status, fields, error_body(error), close=close, head_only=head_only
+        )
+
+    def unexpected(self, error: BaseException) -> None:
+        """A fault of our own outside of any call."""
+        self.hooks.unexpected(error, "")
+
+    # --- what exchanges use -----------------------------------------------------------------
+
+    def next_id(self) -> str:
+        """A request id, unique in this process and unlikely elsewhere."""
+        self._ids += 1
+        return f"{self._id_prefix}{self._ids:012x}"
+
+    def link(self, backend: Backend) -> Link:
+        """The way to ``backend``, made anew when it changed."""
+        link = self._links.get(backend.spec.name)
+        if link is None or not link.serves(backend):
+            if link is not None:
+                link.pool.close_idle()
+            link = Link(
+                self.loop,
+                backend,
+                connect_timeout_s=self.limits.connect_timeout_s,
+                idle_max=self.limits.pool_idle_per_backend,
+            )
+            self._links[backend.spec.name] = link
+        return link
+
+    def began(self) -> None:
+        """A call begins."""
+        self.in_flight += 1
+
+    def finished(self, record: CallRecord) -> None:
+        """A call is over."""
+        self.in_flight -= 1
+        self.hooks.record(record)
+        if self.in_flight == 0 and self.on_quiet is not None:
+            self.on_quiet()
+
+    # --- what the control plane uses --------------------------------------------------------
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Routes on ``snapshot`` from now on. Calls that are not committed leave backends that
+        turned unhealthy; links to backends that are gone close when idle."""
+        before = self.snapshot
+        self.snapshot = snapshot
+        for name, old in before.backends.items():
+            new = snapshot.backends.get(name)
+            if new is None:
+                link = self._links.pop(name, None)
+                if link is not None:
+                    link.pool.close_idle()
+            elif (
+                old.status is not BackendStatus.UNHEALTHY
+                and new.status is BackendStatus.UNHEALTHY
+                and name in self.active
+            ):
+                failure = AttemptFailure(
+                    FailureKind.BACKEND_LOST,
+                    f"turned unhealthy ({new.reason})",
+                    against_backend=False,
+                )
+                for exchange in list(self.active[name]):
+                    exchange.on_backend_lost(failure)
+
+    def drop_connections(self) -> None:
+        """Closes all idle upstream connections (the machine slept, the network changed)."""
+        for link in self._links.values():
+            link.pool.close_idle()
+
+    def cancel_all(self) -> None:
+        """Ends every call: the drain is over."""
+        for exchanges in list(self.active.values()):
+            for exchange in list(exchanges):
+                exchange.shut()
+
+    def close(self) -> None:
+        """Ends all upstream connections and timers."""
+        for link in self._links.values():
+            link.pool.close()
+        self._links.clear()
+        self.total_timers.clear()
+        self.first_byte_timers.clear()
+        self.idle_timers.clear()
+        self.silence_timer.clear()
+        self.keepalive_timer.clear()
+
+    @property
+    def timers_waiting(self) -> int:
+        """How many deadlines are pending: 0 when nothing is in flight."""
+        return (
+            len(self.total_timers)
+            + len(self.first_byte_timers)
+            + len(self.idle_timers)
+            + len(self.silence_timer)
+            + len(self.keepalive_timer)
+        )
+
+    def pooled(self, name: str) -> tuple[int, int, int]:
+        """Connections to a backend: open, idle, opened ever."""
+        link = self._links.get(name)
+        if link is None:
+            return 0, 0, 0
+        return link.pool.open, link.pool.idle, link.pool.opened_total
+
+    def now_s(self) -> float:
+        """Monotonic seconds, the clock of every figure in ``core.live``."""
+        return monotonic()

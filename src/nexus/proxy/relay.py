@@ -1,0 +1,418 @@
+"""What becomes of an answer's bytes: held until it is known to be good, or relayed as it comes.
+
+Each way of relaying is one small class with the same four methods. They decide **the commit**
+(behaviour § 5.2): until a relay calls ``exchange.commit`` the client has seen nothing, and
+``exchange.fail`` goes to the next backend unseen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from nexus.core.errors import AttemptFailure, FailureKind
+from nexus.dialects.ollama import OllamaStream, is_ollama_object, translate_answer
+from nexus.dialects.openai import read_answer, read_chunk
+from nexus.proxy.retry import failure_of_status
+from nexus.streams.ndjson import NdjsonSplitter
+from nexus.streams.sse import EventBuffer, payloads
+from nexus.streams.tap import Tap
+
+if TYPE_CHECKING:
+    from nexus.proxy.exchange import Exchange
+
+__all__ = ["ErrorAnswer", "HeldAnswer", "PassThrough", "Relay", "StreamAnswer"]
+
+_ERROR_BYTES_MAX = 1024 * 1024
+_COMMENT_BYTES_MAX = 64 * 1024
+_SSE_STARTS = (b"data", b"event", b"id", b"retry", b":")
+
+
+class Relay(Protocol):
+    """The fate of one answer."""
+
+    def feed(self, data: bytes) -> None:
+        """Body bytes came."""
+
+    def read(self) -> None:
+        """One read is over: the moment to write what was gathered."""
+
+    def end(self) -> None:
+        """The answer ended as its framing says."""
+
+    def broken(self, failure: AttemptFailure) -> None:
+        """The answer broke off."""
+
+
+class ErrorAnswer:
+    """An answer that is no 2xx: read whole, understood, then relayed or failed over."""
+
+    __slots__ = ("_exchange", "_parts", "_size")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= _ERROR_BYTES_MAX:
+            self._parts.append(data)
+
+    def read(self) -> None:
+        pass
+
+    def end(self) -> None:
+        exchange = self._exchange
+        status = exchange.upstream_status
+        body = b"".join(self._parts)
+        failure = failure_of_status(
+            status,
+            exchange.adapter.read_error(status, body),
+            body,
+            exchange.retry_after_s(),
+            client_credential=exchange.client_credential,
+        )
+        if failure is not None:
+            exchange.fail(failure)
+        else:
+            exchange.relay_error(status, body)
+
+    def broken(self, failure: AttemptFailure) -> None:
+        # The status is already known; half its body is as good as none.
+        self.end()
+
+
+class HeldAnswer:
+    """A plain JSON answer: held until it is whole and known to be JSON, since half a JSON helps no
+    client. One that outgrows ``max_held_response_bytes`` or the budget commits and streams on."""
+
+    __slots__ = ("_exchange", "_parts", "_passing", "_size")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._passing: PassThrough | None = None
+
+    def feed(self, data: bytes) -> None:
+        if self._passing is not None:
+            self._passing.feed(data)
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        if not self._exchange.hold(self._size):
+            self._passing = PassThrough(self._exchange)
+            for part in self._parts:
+                self._passing.feed(part)
+            self._parts = []
+
+    def read(self) -> None:
+        if self._passing is not None:
+            self._passing.read()
+
+    def end(self) -> None:
+        if self._passing is not None:
+            self._passing.end()
+            return
+        exchange = self._exchange
+        parts = self._parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        answer = read_answer(body)
+        if answer is None:
+            exchange.fail(AttemptFailure(FailureKind.INVALID, "Invalid backend response: not JSON"))
+            return
+        if answer.is_error:
+            exchange.fail_error_object(body)
+            return
+        if answer.is_foreign:
+            translated = translate_answer(
+                body,
+                created=exchange.unix_time(),
+                call_id=exchange.request_id,
+                chat=exchange.endpoint.requires_messages,
+            )
+            if translated is not None:
+                body = translated
+                answer = read_answer(body) or answer
+        exchange.learn_usage(answer.prompt_tokens, answer.completion_tokens)
+        exchange.deliver_json(body)
+
+    def broken(self, failure: AttemptFailure) -> None:
+        if self._passing is not None:
+            self._passing.broken(failure)
+        else:
+            self._exchange.fail(failure)
+
+
+class PassThrough:
+    """Bytes as they come (audio, images, answers too big to hold): committed at the first one."""
+
+    __slots__ = ("_exchange", "_parts", "_started")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._parts: list[bytes] = []
+        self._started = False
+
+    def feed(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def read(self) -> None:
+        if not self._parts:
+            return
+        if not self._started:
+            self._started = True
+            self._exchange.commit_bytes()
+        data = b"".join(self._parts)
+        self._parts = []
+        self._exchange.send(data)
+
+    def end(self) -> None:
+        if not self._started:
+            self._started = True
+            self._exchange.commit_bytes()
+        data = b"".join(self._parts)
+        self._parts = []
+        self._exchange.complete(data)
+
+    def broken(self, failure: AttemptFailure) -> None:
+        if self._started:
+            # No JSON error fits into half a picture: the client must see that it is not whole.
+            self._exchange.break_off(failure)
+        else:
+            self._exchange.fail(failure)
+
+
+class StreamAnswer:
+    """An answer to ``"stream": true``: server-sent events, or another dialect's lines.
+
+    Which one is told by the first byte, not by Content-Type, which engines get wrong. Commits at
+    the first data event that is no error (behaviour § 5.2).
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_exchange",
+        "_gathered",
+        "_held",
+        "_lines",
+        "_sniffed",
+        "_tap",
+        "_translator",
+    )
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._gathered: list[bytes] = []
+        self._held = b""
+        self._sniffed = False
+        self._buffer = EventBuffer()
+        self._lines: NdjsonSplitter | None = None
+        self._translator: OllamaStream | None = None
+        self._tap = Tap(
+            exchange.endpoint.terminal,
+            read_chunk,
+            repairs_tool_finish=exchange.traits.stop_for_tool_calls,
+        )
+
+    # --- Relay ------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        self._gathered.append(data)
+
+    def read(self) -> None:
+        gathered = self._gathered
+        if not gathered:
+            return
+        data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+        self._gathered = []
+        self._take(data)
+
+    def end(self) -> None:
+        self.read()
+        exchange = self._exchange
+        if exchange.relay is not self:
+            return
+        self._take_rest()
+        if exchange.relay is not self:
+            return
+        if not exchange.committed:
+            exchange.fail(
+                AttemptFailure(
+                    FailureKind.INVALID,
+                    "Invalid backend response: the stream ended without an event",
+                )
+            )
+        else:
+            self._close(
+                AttemptFailure(FailureKind.BROKEN_STREAM, "the stream ended before it was complete")
+            )
+
+    def broken(self, failure: AttemptFailure) -> None:
+        self.read()
+        exchange = self._exchange
+        if exchange.relay is not self:
+            return
+        if not exchange.committed:
+            exchange.fail(failure)
+        else:
+            self._close(failure)
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        if not self._sniffed:
+            data = self._held + data
+            self._held = b""
+            if not self._sniff(data):
+                return
+        if self._lines is not None:
+            for line in self._lines.feed(data):
+                self._line(line)
+                if self._exchange.relay is not self:
+                    return
+            return
+        block = self._buffer.feed(data)
+        if block:
+            self._block(block)
+
+    def _sniff(self, data: bytes) -> bool:
+        """Finds out what the answer is; ``False`` while it cannot be told or was refused."""
+        start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:8]
+        if not start:
+            self._held = data[:_COMMENT_BYTES_MAX]
+            return False
+        if start.startswith(_SSE_STARTS) or any(name.startswith(start) for name in _SSE_STARTS):
+            self._sniffed = True
+            return True
+        if start.startswith(b"{"):
+            self._sniffed = True
+            self._lines = NdjsonSplitter(1024 * 1024)
+            return True
+        self._exchange.fail(
+            AttemptFailure(FailureKind.INVALID, "Invalid backend response: not an event stream")
+        )
+        return False
+
+    def _block(self, block: bytes) -> None:
+        exchange = self._exchange
+        if self._translator is not None:
+            for payload in payloads(block):
+                self._line(payload.data)
+                if exchange.relay is not self:
+                    return
+            return
+        if not exchange.committed:
+            block = self._held + block
+            self._held = b""
+            if not self._first(block):
+                return
+        tap = self._tap
+        tap.watch(block)
+        exchange.note_events(tap)
+        if tap.tool_calls_seen:
+            block = tap.repair(block)
+        if tap.done_seen and (at := tap.premature_done(block)) is not None:
+            failure = AttemptFailure(
+                FailureKind.BROKEN_STREAM, "the stream ended without a finish reason"
+            )
+            exchange.end_broken(failure, block[:at], with_done=True)
+            return
+        exchange.send(block)
+
+    def _first(self, block: bytes) -> bool:
+        """Looks at the first data event; ``True`` when the stream is committed with it."""
+        exchange = self._exchange
+        events = payloads(block)
+        if not events:
+            # Only comments so far: they are passed on with the first event.
+            self._held = block[-_COMMENT_BYTES_MAX:]
+            return False
+        first = events[0]
+        if first.data.startswith(b"[DONE]"):
+            exchange.fail(
+                AttemptFailure(
+                    FailureKind.ERROR_EVENT, "Invalid backend response: [DONE] before any event"
+                )
+            )
+            return False
+        if is_ollama_object(first.data):
+            self._translator = exchange.translator()
+            self._block(block)
+            return False
+        facts = read_chunk(first.data)
+        if facts is None:
+            exchange.fail(
+                AttemptFailure(FailureKind.INVALID, "Invalid backend response: event is not JSON")
+            )
+            return False
+        if facts.is_error or first.event == b"error":
+            exchange.fail_error_object(first.data)
+            return False
+        exchange.commit_stream()
+        return True
+
+    def _line(self, line: bytes) -> None:
+        """One object of another dialect."""
+        exchange = self._exchange
+        translator = self._translator
+        if not line.strip() or line.startswith(b"[DONE]"):
+            return
+        if translator is None:
+            if not is_ollama_object(line):
+                answer = read_answer(line)
+                if answer is not None and answer.is_error:
+                    exchange.fail_error_object(line)
+                else:
+                    exchange.fail(
+                        AttemptFailure(
+                            FailureKind.INVALID, "Invalid backend response: not an event stream"
+                        )
+                    )
+                return
+            translator = self._translator = exchange.translator()
+        events = translator.feed(line)
+        if translator.error is not None:
+            failure = AttemptFailure(FailureKind.ERROR_EVENT, translator.error)
+            if exchange.committed:
+                exchange.end_broken(failure, events, with_done=True)
+            else:
+                exchange.fail_error_object(line)
+            return
+        if events:
+            if not exchange.committed:
+                exchange.commit_stream()
+            self._tap.watch(events)
+            exchange.note_events(self._tap)
+            exchange.send(events)
+
+    def _take_rest(self) -> None:
+        """What has no blank line after it: an event all the same if its data is whole."""
+        if self._lines is not None:
+            rest = self._lines.rest
+            if rest.strip():
+                self._line(rest)
+            return
+        rest = self._buffer.take_rest()
+        whole = payloads(rest)
+        if whole and all(p.data.startswith(b"[DONE]") or read_chunk(p.data) for p in whole):
+            self._block(rest + b"\n\n")
+
+    def _close(self, failure: AttemptFailure) -> None:
+        """After the commit the upstream is over: whole, or broken (behaviour § 6)."""
+        exchange = self._exchange
+        tap = self._tap
+        done = exchange.endpoint.has_done and not tap.done_seen
+        if tap.error_seen:
+            # The engine has said it itself: nothing is said twice.
+            exchange.end_broken(failure, b"", with_done=done, said=True)
+        elif tap.whole and (self._translator is None or self._translator.finished):
+            if failure.kind in (
+                FailureKind.RESET,
+                FailureKind.TIMEOUT,
+            ) and not exchange.whole_if_cut(tap):
+                exchange.end_broken(failure, b"", with_done=done)
+            else:
+                exchange.complete(b"data: [DONE]\n\n" if done else b"")
+        else:
+            exchange.end_broken(failure, b"", with_done=done)
