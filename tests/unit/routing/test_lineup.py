@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,6 +151,43 @@ def test_sizes_on_both_sides_of_a_window_are_told_apart() -> None:
         plans = {size: route(snapshot, ask(text_bytes=size), router=router) for size in sizes}
         assert order(plans[400]) == ["a", "b"]
         assert order(plans[401]) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"endpoint": "/v1/embeddings"},
+        {"needs_vision": True},
+        {"needs_tools": True},
+        {"needs_json": True},
+        {"max_output_tokens": 5000},
+        {"text_bytes": 8000},
+        {"fields": frozenset({"n"})},
+        {"pin": "b"},
+    ],
+)
+@pytest.mark.parametrize("plain_first", [True, False])
+def test_all_that_the_filters_see_is_told_apart(said: dict[str, Any], plain_first: bool) -> None:
+    """A plain request and one that asks for more do not take each other's line-up."""
+    snapshot = fleet(
+        candidate(
+            "a",
+            priority=0,
+            vision=False,
+            tools=False,
+            json=False,
+            embeddings=False,
+            context=1000,
+            ignores=frozenset({"n"}),
+        ),
+        candidate("b", vision=True, tools=True, json=True, embeddings=True),
+    )
+    router = Router()
+    firsts = {}
+    for special in (False, True) if plain_first else (True, False):
+        profile = ask(**said) if special else ask()
+        firsts[special] = order(route(snapshot, profile, router=router))[0]
+    assert firsts == {False: "a", True: "b"}
 
 
 def test_clients_cannot_fill_the_memory() -> None:
