@@ -78,7 +78,7 @@ class Logger:
             return
         bound = self._bound
         if bound is None:
-            bound = self._bound = _bind(self._stdlib, self.component)
+            bound = self._bound = _bind(self._stdlib)
         bound.log(level, event, **fields)
 
 
@@ -112,6 +112,9 @@ def configure_logging(
     root_level = _level(level)
     levels = {name: _level(value) for name, value in (component_levels or {}).items()}
 
+    import structlog
+
+    structlog.configure(**_structlog_settings(), logger_factory=structlog.stdlib.LoggerFactory())
     handler = logging.StreamHandler(out)
     handler.setFormatter(_formatter(pretty=is_pretty(format, out), colors=_colors(out)))
     root = logging.getLogger()
@@ -150,24 +153,33 @@ def _shared_processors() -> list[Processor]:
 
     return [
         structlog.stdlib.add_log_level,
+        _name_component,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.StackInfoRenderer(),
     ]
 
 
-def _bind(stdlib: logging.Logger, component: str) -> Any:
+def _bind(stdlib: logging.Logger) -> Any:
     """A structlog logger that hands its lines to ``stdlib``'s handlers."""
     import structlog
 
-    return structlog.wrap_logger(
-        stdlib,
-        processors=[*_shared_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        context_class=dict,
-        cache_logger_on_first_use=True,
-        component=component,
-    )
+    return structlog.wrap_logger(stdlib, **_structlog_settings())
+
+
+def _structlog_settings() -> dict[str, Any]:
+    import structlog
+
+    return {
+        "processors": [
+            structlog.stdlib.filter_by_level,
+            *_shared_processors(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        "wrapper_class": structlog.stdlib.BoundLogger,
+        "context_class": dict,
+        "cache_logger_on_first_use": False,
+    }
 
 
 def _formatter(*, pretty: bool, colors: bool) -> logging.Formatter:
@@ -187,7 +199,7 @@ def _formatter(*, pretty: bool, colors: bool) -> logging.Formatter:
     else:
         last.append(structlog.processors.JSONRenderer(_to_json))
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*_shared_processors(), _name_component], processors=last
+        foreign_pre_chain=_shared_processors(), processors=last
     )
 
 
@@ -203,12 +215,12 @@ def _to_json(value: object, **_: object) -> str:
 
 
 def _name_component(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
+    logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """A library's line is said by the library: its logger's name stands as the component."""
+    """Who says it: one of our components, or a library by its logger's name."""
     record = event.get("_record")
-    if record is not None:
-        event["component"] = record.name
+    name = record.name if record is not None else getattr(logger, "name", None) or _ROOT
+    event.setdefault("component", name.removeprefix(f"{_ROOT}."))
     return event
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from nexus.telemetry.logs import configure_logging, get_logger, is_pretty
 from nexus.telemetry.text import printable
@@ -22,6 +23,7 @@ def _restore() -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("nexus")
     handlers, level, our_level = list(root.handlers), root.level, ours.level
     yield
+    structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
     ours.setLevel(our_level)
@@ -62,6 +64,16 @@ def test_a_librarys_line_has_the_same_shape() -> None:
         "asyncio",
         "slow callback: tick",
     )
+
+
+def test_structlogs_own_loggers_have_the_same_shape() -> None:
+    """What is logged through ``structlog.get_logger`` comes out by the same handler too."""
+    out = io.StringIO()
+    configure_logging("info", "json", {}, out)
+    structlog.get_logger("nexus.demo").info("listens", url="http://x")
+    structlog.get_logger("nexus.demo").debug("quiet")
+    (line,) = lines(out)
+    assert (line["component"], line["event"], line["url"]) == ("demo", "listens", "http://x")
 
 
 def test_levels_by_component() -> None:
