@@ -1,0 +1,43 @@
+"""``nexus config``: the configuration, without a running gateway."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from nexus.cli.failure import config_failure
+from nexus.cli.lazy import LazyGroup
+
+__all__ = ["check", "config"]
+
+
+@click.group(
+    cls=LazyGroup,
+    table={"check": ("nexus.cli.config:check", "Say whether a configuration can be used.")},
+)
+def config() -> None:
+    """Check the configuration."""
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def check(file: Path | None) -> None:
+    """Say whether a configuration can be used, or everything that is wrong with it.
+
+    FILE is the one that `nexus serve` would read unless given. The environment counts, as it does
+    for the gateway.
+    """
+    from nexus.config.loader import ConfigError, load_config
+
+    try:
+        loaded = load_config(path=file, env=os.environ)
+    except ConfigError as error:
+        raise config_failure(error) from None
+    count = len(loaded.backends)
+    backends = f"{count} backend{'' if count == 1 else 's'} named"
+    if loaded.path is None:
+        click.echo(f"no configuration file: defaults and environment are valid ({backends})")
+    else:
+        click.echo(f"{loaded.path}: valid ({backends})")

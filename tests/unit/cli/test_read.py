@@ -1,0 +1,245 @@
+"""Commands that read from the running gateway."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from nexus.cli.main import main
+from tests.unit.cli.conftest import StandIn
+
+HEALTH = {
+    "status": "degraded",
+    "version": "0.1.0",
+    "uptime_seconds": 93_784,
+    "backends": {"total": 2, "healthy": 1, "unhealthy": 1},
+    "models": 5,
+}
+MODELS = {
+    "object": "list",
+    "data": [
+        {
+            "id": "llama3:8b",
+            "context_length": 8192,
+            "capabilities": {"vision": False, "tools": True, "json_mode": None},
+            "nexus": {"backends": ["gpu", {"name": "mac"}]},
+        }
+    ],
+}
+BACKENDS = {
+    "data": [
+        {
+            "name": "gpu",
+            "url": "http://10.0.0.2:8000",
+            "engine": "vllm",
+            "status": "unhealthy",
+            "reason": "said\x1b[2J\nno",
+            "priority": 50,
+            "in_flight": 3,
+            "models": [{"id": "a"}, {"id": "b"}],
+        }
+    ]
+}
+STATS = {
+    "uptime_seconds": 12.5,
+    "requests": {"total": 4, "ok": 3, "client_error": 1, "in_flight": 0},
+    "tokens": {"prompt": 10, "completion": 20},
+    "backends": [
+        {
+            "name": "gpu",
+            "requests": 4,
+            "errors": 1,
+            "ttft_ms": {"p50": 12.34, "p95": None},
+            "duration_ms": {"p50": 1234.5, "p95": 2000},
+        }
+    ],
+    "models": [],
+}
+READS = {
+    ("health",): ("/health", HEALTH),
+    ("models",): ("/v1/models", MODELS),
+    ("backends", "list"): ("/admin/v1/backends", BACKENDS),
+    ("stats",): ("/admin/v1/stats", STATS),
+}
+
+
+@pytest.fixture
+def gateway(stand_in: StandIn, runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """A gateway with answers for every command, named by NEXUS_GATEWAY."""
+    assert runner
+    stand_in.answers = {path: (200, answer) for path, answer in READS.values()}
+    monkeypatch.setenv("NEXUS_GATEWAY", stand_in.url)
+    return stand_in
+
+
+@pytest.mark.parametrize("command", READS, ids=" ".join)
+def test_json_is_what_the_gateway_answers(
+    runner: CliRunner, gateway: StandIn, command: tuple[str, ...]
+) -> None:
+    """``--json`` prints the answer itself, nothing added, nothing lost."""
+    result = runner.invoke(main, [*command, "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == READS[command][1]
+    assert gateway.seen == [(READS[command][0], None)]
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (("health",), ["degraded", "1 of 2 healthy", "1 d 2 h", "5"]),
+        (("models",), ["MODEL", "llama3:8b", "8192", "tools", "gpu, mac"]),
+        (("backends", "list"), ["NAME", "gpu", "vllm", "unhealthy", "50", "http://10.0.0.2:8000"]),
+        (("stats",), ["12 s", "client error", "prompt tokens", "gpu", "12.3", "1234", "-"]),
+    ],
+)
+def test_tables(
+    runner: CliRunner, gateway: StandIn, command: tuple[str, ...], shown: list[str]
+) -> None:
+    """For people, the same in columns, without colours where nobody sees them."""
+    assert gateway
+    result = runner.invoke(main, command)
+    assert result.exit_code == 0
+    for text in shown:
+        assert text in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_what_a_backend_said_cannot_steer_the_terminal(runner: CliRunner, gateway: StandIn) -> None:
+    """Control characters in a table are escaped: a row stays a row."""
+    assert gateway
+    result = runner.invoke(main, ["backends", "list"], color=True)
+    assert "said\\x1b[2J\\nno" in result.stdout
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_nothing_to_list(runner: CliRunner, gateway: StandIn) -> None:
+    """Empty lists say so, and what to do."""
+    gateway.answers["/v1/models"] = gateway.answers["/admin/v1/backends"] = (200, {"data": []})
+    assert "no models" in runner.invoke(main, ["models"]).stdout
+    assert "no backends" in runner.invoke(main, ["backends", "list"]).stdout
+
+
+@pytest.mark.parametrize("command", READS, ids=" ".join)
+def test_no_gateway(runner: CliRunner, free_port: int, command: tuple[str, ...]) -> None:
+    """With none running: says so, where, and how to start it; exit 1."""
+    result = runner.invoke(main, [*command, "--gateway", f"http://127.0.0.1:{free_port}"])
+    assert result.exit_code == 1
+    assert f"no gateway is running at http://127.0.0.1:{free_port}" in result.stderr
+    assert "nexus serve" in result.stderr
+    assert result.stdout == ""
+
+
+def test_where_the_gateway_is(
+    runner: CliRunner, stand_in: StandIn, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--gateway`` before ``NEXUS_GATEWAY`` before the environment before the file."""
+    stand_in.answers = {"/health": (200, HEALTH)}
+
+    def works(*arguments: str) -> bool:
+        return runner.invoke(main, ["health", *arguments]).exit_code == 0
+
+    Path("nexus.toml").write_text(
+        f'[server]\nhost = "0.0.0.0"\nport = {stand_in.port}\n'
+        '[[backends]]\nname = "a"\nurl = "http://x"\napi_key_env = "NOT_SET_HERE"\n'
+    )
+    assert works()
+    monkeypatch.setenv("NEXUS_PORT", str(free_port))
+    assert not works()
+    monkeypatch.setenv("NEXUS_GATEWAY", f"127.0.0.1:{stand_in.port}")
+    assert works()
+    monkeypatch.setenv("NEXUS_GATEWAY", f"http://127.0.0.1:{free_port}")
+    assert not works()
+    for url in (stand_in.url, f"{stand_in.url}/", f"{stand_in.url}/v1"):
+        assert works("--gateway", url)
+
+
+def test_a_configured_unix_socket(runner: CliRunner, tmp_path: Path) -> None:
+    """A gateway on a Unix socket is asked there; none there is told by its path."""
+    import socketserver
+    import threading
+    from http.server import BaseHTTPRequestHandler
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.client_address = ("unix", 0)
+            body = json.dumps(HEALTH).encode()
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + body)
+
+        def log_message(self, *args: Any) -> None:
+            """Says nothing."""
+
+    Path("nexus.toml").write_text('[server]\nunix = "n.sock"\n')
+    result = runner.invoke(main, ["health"])
+    assert result.exit_code == 1
+    assert str(tmp_path / "n.sock") in result.stderr
+
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "n.sock"), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            assert "degraded" in runner.invoke(main, ["health"]).stdout
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_bad_address_is_wrong_usage(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that is none exits with 2."""
+    assert runner.invoke(main, ["health", "--gateway", "ftp://x"]).exit_code == 2
+    monkeypatch.setenv("NEXUS_GATEWAY", "http://")
+    assert runner.invoke(main, ["health"]).exit_code == 2
+
+
+def test_a_bad_configuration_is_told(runner: CliRunner, stand_in: StandIn) -> None:
+    """A file whose server section is wrong fails with its problems, unless the gateway is named."""
+    stand_in.answers = {"/health": (200, HEALTH)}
+    Path("nexus.toml").write_text("[server]\nport = -1\n")
+    result = runner.invoke(main, ["health"])
+    assert result.exit_code == 1
+    assert "server.port" in result.stderr
+    assert runner.invoke(main, ["health", "--gateway", stand_in.url]).exit_code == 0
+
+
+def test_the_admin_key_goes_to_the_admin_api_only(
+    runner: CliRunner, gateway: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NEXUS_ADMIN_KEY is sent where it is asked for, and nowhere else."""
+    monkeypatch.setenv("NEXUS_ADMIN_KEY", "k")
+    runner.invoke(main, ["stats"])
+    runner.invoke(main, ["models"])
+    assert gateway.seen == [("/admin/v1/stats", "Bearer k"), ("/v1/models", None)]
+
+
+def test_a_refusal_is_shown_with_its_reason(runner: CliRunner, gateway: StandIn) -> None:
+    """An error of the gateway is passed on, exit 1."""
+    error = {"error": {"message": "The admin API wants its key."}}
+    gateway.answers["/admin/v1/stats"] = (401, error)
+    result = runner.invoke(main, ["stats"])
+    assert result.exit_code == 1
+    assert "401: The admin API wants its key." in result.stderr
+
+
+@pytest.mark.parametrize("answer", [(200, b"<html>"), (200, b"[]"), (404, b"no"), (200, b"")])
+def test_something_else_answers(
+    runner: CliRunner, gateway: StandIn, answer: tuple[int, Any]
+) -> None:
+    """Another program on that port is said to be none of ours; exit 1, no traceback."""
+    gateway.answers["/health"] = answer
+    result = runner.invoke(main, ["health"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("nexus: ")
+
+
+def test_colours_are_for_terminals(
+    runner: CliRunner, gateway: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal the status has a colour; with NO_COLOR it has none."""
+    assert gateway
+    monkeypatch.setattr("nexus.cli.table.stdout_is_terminal", lambda: True)
+    assert "\x1b[31m" in runner.invoke(main, ["backends", "list"], color=True).stdout
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in runner.invoke(main, ["backends", "list"], color=True).stdout
