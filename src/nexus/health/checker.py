@@ -16,7 +16,8 @@ from nexus.core.backend import Backend, BackendStatus, EngineKind
 from nexus.core.live import BackendLive
 from nexus.core.model import Model
 from nexus.engines.adapter import Adapter, CheckResult, Health
-from nexus.health.probe import FetchAsk, Fingerprint, Probe, poll_load, probe
+from nexus.engines.fingerprint import Fingerprinting
+from nexus.health.probe import FetchAsk, Probe, poll_load, probe
 from nexus.health.report import CheckReport
 from nexus.health.state import HealthSettings, HealthState
 
@@ -72,7 +73,7 @@ class HealthChecker:
         fetch: FetchAsk,
         report: Callable[[CheckReport], None],
         adapters: Callable[[EngineKind], Adapter],
-        fingerprint: Fingerprint,
+        fingerprint: Callable[[], Fingerprinting],
         on_error: Callable[[str, Exception], None],
         rng: Random,
         live_of: Callable[[str], BackendLive] | None = None,
@@ -106,9 +107,9 @@ class HealthChecker:
         watched = _Watched(backend, self._clock())
         if before is not None:
             self._stop(before)
-            same_engine = backend.spec.engine in (None, before.engine)
+            same_engine = backend.spec.engine in (None, before.backend.spec.engine, before.engine)
             if before.backend.address == backend.address and same_engine:
-                watched.engine = before.engine
+                watched.engine = backend.spec.engine or before.engine
                 watched.known = before.known
                 watched.state = before.state
         self._watched[backend.name] = watched
@@ -223,16 +224,20 @@ class HealthChecker:
             now_s = self._clock()
             transition = watched.state.apply(done.result, now_s, settings, self._rng)
             watched.state = transition.state
-            watched.engine = done.engine
+            watched.engine = self._remembered(watched, done.engine)
             if done.result.models is not None:
                 watched.known = done.result.models
-            if transition.state.status is BackendStatus.UNHEALTHY:
-                # Another server may answer there when it comes back.
-                watched.engine = watched.backend.spec.engine
             # Earlier than that if somebody asked for another check while this one was under way.
             self._hasten(watched, now_s + transition.delay_s)
             if self._watched.get(watched.backend.name) is watched:
                 self._tell(watched, done, now_s)
+
+    def _remembered(self, watched: _Watched, found: EngineKind | None) -> EngineKind | None:
+        """The engine that the next check need not find out again: not while another server may come
+        back there, nor when no more was seen than that it lists models (it may have been slow)."""
+        if watched.state.status is BackendStatus.UNHEALTHY or found is EngineKind.GENERIC:
+            return watched.backend.spec.engine
+        return found
 
     def _tell(self, watched: _Watched, done: Probe, now_s: float) -> None:
         report = CheckReport(

@@ -11,13 +11,13 @@ from typing import TypeVar
 
 import msgspec
 
-from nexus.core.backend import Backend, EngineKind
+from nexus.core.backend import Backend, BackendSpec, EngineKind
 from nexus.core.model import Model
 from nexus.engines.adapter import Adapter, Answer, Ask, CheckResult, Health
+from nexus.engines.fingerprint import Fingerprint, Fingerprinting
 
 __all__ = [
     "FetchAsk",
-    "Fingerprint",
     "Probe",
     "ProbeOverrunError",
     "Steps",
@@ -35,9 +35,6 @@ FetchAsk = Callable[[Backend, Ask, float], Awaitable[Answer]]
 Steps = Generator[tuple[Ask, ...], tuple[Answer, ...], T]
 """Rounds of requests to make at the same time, and a result at the end."""
 
-Fingerprint = Callable[[], Steps[EngineKind | None]]
-"""Begins to find out which engine answers; ``None``: no engine that Nexus knows."""
-
 _ROUNDS_MAX = 20
 _AT_ONCE_MAX = 8
 """Requests of one check under way at the same time: a check must not crowd out real calls."""
@@ -52,12 +49,14 @@ class ProbeOverrunError(Exception):
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check came to. ``engine`` is ``None`` when unknown; ``duration_s`` of the whole
-    check, ``round_trip_s`` of its first round if that had an HTTP answer."""
+    """What one check came to. ``engine`` is ``None`` when unknown, ``label`` what a fingerprint
+    calls the program; ``duration_s`` is of the whole check, ``round_trip_s`` of its first round if
+    that had an HTTP answer."""
 
     engine: EngineKind | None
     result: CheckResult
     duration_s: float
+    label: str = ""
     round_trip_s: float | None = None
 
 
@@ -74,7 +73,7 @@ class _Line:
         self._timeout_s = timeout_s
         self._clock = clock
         self._end_s = clock() + _TOTAL_TIMEOUTS * timeout_s
-        self.answers: tuple[Answer, ...] | None = None
+        self.answers: tuple[Answer, ...] = ()
         self.round_trip_s: float | None = None
 
     async def ask(self, asks: tuple[Ask, ...]) -> tuple[Answer, ...]:
@@ -93,7 +92,7 @@ class _Line:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(ask_in_turn(ask)) for ask in asks]
             answers = tuple(task.result() for task in tasks)
-        if self.answers is None:
+        if not self.answers:
             self.answers = answers
             if any(answer.status for answer in answers):
                 self.round_trip_s = self._clock() - began_s
@@ -133,7 +132,7 @@ async def probe(
     engine: EngineKind | None,
     known: tuple[Model, ...],
     adapters: Callable[[EngineKind], Adapter],
-    fingerprint: Fingerprint,
+    fingerprint: Callable[[], Fingerprinting],
     fetch: FetchAsk,
     timeout_s: float,
     clock: Callable[[], float],
@@ -144,15 +143,21 @@ async def probe(
     """
     began_s = clock()
     line = _Line(backend, fetch, timeout_s, clock)
-    if engine is None:
-        engine = await drive(fingerprint(), line.ask)
-    if engine is None:
-        result = _unknown_server(line.answers or ())
+    label = ""
+    judged: EngineKind | CheckResult | None = engine
+    if judged is None:
+        found = await drive(fingerprint(), line.ask)
+        label = found.label
+        judged = _judge(found, backend.spec, line.answers)
+    if isinstance(judged, CheckResult):
+        engine, result = None, judged
     else:
+        engine = judged
         result = await drive(adapters(engine).check(backend.spec, known), line.ask)
     return Probe(
         engine=engine,
         result=result,
+        label=label,
         duration_s=clock() - began_s,
         round_trip_s=line.round_trip_s,
     )
@@ -173,14 +178,21 @@ async def poll_load(
     return await drive(steps, _Line(backend, fetch, timeout_s, clock).ask)
 
 
-def _unknown_server(answers: tuple[Answer, ...]) -> CheckResult:
-    """Why the engine could not be found out: nobody, silence, a locked door, a stranger."""
-    if any(answer.status in (401, 403) for answer in answers):
-        return CheckResult(health=Health.CREDENTIALS, reason=Health.CREDENTIALS.value)
-    if any(answer.status for answer in answers):
-        return CheckResult(health=Health.FAILED, reason="not an LLM server")
-    for answer in answers:
-        if answer.refused:
-            return CheckResult(health=Health.LOST, reason=answer.error or "connection refused")
-    error = next((answer.error for answer in answers if answer.error), "no answer")
-    return CheckResult(health=Health.FAILED, reason=error)
+def _judge(
+    found: Fingerprint, spec: BackendSpec, answers: tuple[Answer, ...]
+) -> EngineKind | CheckResult:
+    """The engine whose adapter is to go on, or the result that ends the check here."""
+    if found.loading:
+        # What it is can be told for sure only when it has loaded.
+        return CheckResult(health=Health.LOADING, reason=found.reason)
+    if found.engine is not None:
+        return found.engine
+    answered = any(answer.status for answer in answers)
+    # What the operator named may be what discovery must not take: another Nexus, or a server that
+    # lists nothing and whose models the configuration names.
+    if spec.source.named_by_operator and (found.nexus or (answered and spec.models)):
+        return EngineKind.GENERIC
+    if answered:
+        return CheckResult(health=Health.FAILED, reason=f"{found.label}: {found.reason}")
+    refused = any(answer.refused for answer in answers)
+    return CheckResult(health=Health.LOST if refused else Health.FAILED, reason=found.reason)

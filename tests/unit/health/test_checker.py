@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from random import Random
 
+import msgspec
 import pytest
 
-from nexus.core.backend import BackendStatus, EngineKind
+from nexus.core.backend import Backend, BackendStatus, EngineKind, Source
 from nexus.core.live import BackendLive
 from nexus.core.model import Model
 from nexus.engines.adapter import Answer, Ask, Health
+from nexus.engines.fingerprint import fingerprint
+from nexus.engines.table import adapter_for
+from nexus.health.checker import HealthChecker
 from nexus.health.report import CheckReport
 from nexus.health.state import HealthSettings
 from tests.unit.health.virtual import (
@@ -183,20 +188,64 @@ async def test_another_engine_may_come_back() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Answer(status=404), "not an LLM server"),
-        (Answer(status=401), "credentials refused"),
+        (Answer(status=404), "not an LLM server: answered 404"),
         (REFUSED, "connection refused"),
         (TIMEOUT, "timeout"),
     ],
 )
 async def test_what_is_no_engine_is_unhealthy_with_the_reason(answer: Answer, reason: str) -> None:
-    """A stranger, a locked door and an empty room are told apart."""
+    """A stranger, an empty room and silence are told apart."""
     fleet = Fleet()
     fleet.answer("b", answer)
     fleet.checker.watch(backend(engine=None))
     async with fleet:
         (report,) = fleet.reports
     assert (report.status, report.reason, report.engine) == (UNHEALTHY, reason, None)
+
+
+async def test_an_engine_that_loads_is_found_out_when_it_has_loaded() -> None:
+    """While it loads its kind is only a guess, which must not last."""
+    fleet = Fleet()
+    fleet.answer("b", Answer(status=503))
+    fleet.checker.watch(backend(engine=None))
+    async with fleet:
+        assert [(r.status, r.engine) for r in fleet.reports] == [(UNKNOWN, None)]
+        fleet.answer("b", GOOD)
+        await fleet.time.advance(2.0)
+        assert [(r.status, r.engine) for r in fleet.reports[1:]] == [(HEALTHY, EngineKind.VLLM)]
+
+
+async def test_a_merely_compatible_server_is_looked_at_again() -> None:
+    """It may be an engine that was too slow to confirm itself."""
+    fleet = Fleet()
+    fleet.answers["b"] = lambda ask: Answer(status=299) if ask.path == "/version" else GOOD
+    fleet.checker.watch(backend(engine=None))
+    async with fleet:
+        fleet.answer("b", GOOD)
+        await fleet.time.advance(33.0)
+    assert [r.engine for r in fleet.reports] == [EngineKind.GENERIC, EngineKind.VLLM]
+
+
+@pytest.mark.parametrize(
+    ("status", "source", "models", "engine"),
+    [
+        (298, Source.STATIC, (), EngineKind.GENERIC),
+        (298, Source.SCAN, (), None),
+        (404, Source.STATIC, ("m",), EngineKind.GENERIC),
+        (404, Source.SCAN, ("m",), None),
+    ],
+)
+async def test_what_the_operator_named_is_taken_at_its_word(
+    status: int, source: Source, models: tuple[str, ...], engine: EngineKind | None
+) -> None:
+    """Another Nexus, or a server without a model list, is a backend only when somebody said so."""
+    fleet = Fleet()
+    fleet.answers["b"] = lambda ask: Answer(status) if ask.path == "/version" else GOOD
+    fleet.checker.watch(backend(engine=None, source=source, models=models))
+    async with fleet:
+        (report,) = fleet.reports
+    assert report.engine is engine
+    assert (report.status is HEALTHY) == (engine is not None)
 
 
 async def test_without_checks_a_backend_is_asked_once() -> None:
@@ -391,3 +440,36 @@ async def test_cancelling_run_ends_everything() -> None:
     fleet.checker.watch(backend("late"))
     await fleet.checker.aclose()
     assert asyncio.all_tasks() == before
+
+
+async def test_the_real_fingerprint_and_adapters_fit() -> None:
+    """An unknown server that answers like vLLM is found out, and its models are reported."""
+    listing = {
+        "object": "list",
+        "data": [{"id": "m", "object": "model", "owned_by": "vllm", "max_model_len": 2048}],
+    }
+    answers = {
+        "/v1/models": Answer(200, msgspec.json.encode(listing)),
+        "/version": Answer(200, b'{"version":"0.9.1"}'),
+        "/health": Answer(200),
+    }
+    reports: list[CheckReport] = []
+
+    async def fetch(_: Backend, ask: Ask, timeout_s: float) -> Answer:
+        return answers.get(ask.path, Answer(404))
+
+    checker = HealthChecker(
+        settings=HealthSettings(),
+        fetch=fetch,
+        report=reports.append,
+        adapters=adapter_for,
+        fingerprint=fingerprint,
+        on_error=lambda name, error: pytest.fail(repr(error)),
+        rng=Random(1),
+    )
+    checker.watch(backend(engine=None))
+    await checker.probe_now("b")
+    (report,) = reports
+    assert (report.status, report.engine) == (HEALTHY, EngineKind.VLLM)
+    assert report.result.models is not None
+    assert [(m.id, m.context_length) for m in report.result.models] == [("m", 2048)]

@@ -13,6 +13,7 @@ from nexus.core.backend import (
     BackendSpec,
     EngineKind,
     EngineTraits,
+    Source,
     parse_backend_url,
 )
 from nexus.core.live import BackendLive
@@ -27,8 +28,8 @@ from nexus.engines.adapter import (
     Health,
     UpstreamError,
 )
+from nexus.engines.fingerprint import Fingerprint, Fingerprinting
 from nexus.health.checker import HealthChecker
-from nexus.health.probe import Steps
 from nexus.health.report import CheckReport
 from nexus.health.state import HealthSettings
 
@@ -112,10 +113,18 @@ class FakeAdapter:
         return UpstreamError(ErrorMeaning.SERVER, body.decode())
 
 
-def fake_fingerprint() -> Steps[EngineKind | None]:
-    """Two questions at once; vLLM answers the second, strangers neither."""
-    _, second = yield (Ask("/who"), Ask("/version"))
-    return EngineKind.VLLM if second.status == 200 else None
+def fake_fingerprint() -> Fingerprinting:
+    """Two questions at once; vLLM answers the second, strangers neither. 503 is loading, 299 a
+    server that lists models and no more, 298 another Nexus."""
+    first, second = yield (Ask("/who"), Ask("/version"))
+    engines = {200: EngineKind.VLLM, 299: EngineKind.GENERIC, 503: EngineKind.GENERIC}
+    return Fingerprint(
+        engine=engines.get(second.status),
+        label="not an LLM server" if second.status == 404 else "something",
+        reason=first.error or f"answered {second.status}",
+        loading=second.status == 503,
+        nexus=second.status == 298,
+    )
 
 
 REFUSED = Answer(status=0, error="connection refused", refused=True)
@@ -126,9 +135,17 @@ def models_answer(*names: str) -> Answer:
     return Answer(status=200, body=",".join(names).encode())
 
 
-def backend(name: str = "b", *, engine: EngineKind | None = EngineKind.VLLM) -> Backend:
+def backend(
+    name: str = "b",
+    *,
+    engine: EngineKind | None = EngineKind.VLLM,
+    source: Source = Source.STATIC,
+    models: tuple[str, ...] = (),
+) -> Backend:
     """A backend never checked."""
-    spec = BackendSpec(name=name, url=f"http://{name}.test:8000", engine=engine)
+    spec = BackendSpec(
+        name=name, url=f"http://{name}.test:8000", engine=engine, source=source, models=models
+    )
     return Backend(
         spec=spec,
         address=parse_backend_url(spec.url),
