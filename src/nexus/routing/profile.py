@@ -1,0 +1,219 @@
+"""Request body → what routing and the edits need to know of it. Nothing else is looked at.
+
+Only what behaviour § 2.2 names is refused here. Content that makes no sense (a message that is no
+object, a number as content) is the engine's to judge: it counts as nothing and goes on its way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from nexus.core.call import RequestProfile
+from nexus.core.errors import ApiError
+from nexus.dialects.body import read_object
+from nexus.dialects.scan import decode_value
+
+__all__ = ["BodyView", "read_profile"]
+
+_SHAPE = frozenset({"model", "messages", "stream"})
+_TEXT_FIELDS = ("prompt", "input", "instructions", "query", "documents")
+_TOOL_FIELDS = ("tools", "functions")
+_OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
+_JSON_TYPES = frozenset({"json_object", "json_schema"})
+
+_TEXT_NAMES = ("content", "text", "tool_calls", "function", "arguments", "output", "refusal")
+"""Where messages, parts, tool calls and the Responses API's items keep their text. What stands
+elsewhere (base64 of audio and files, ids) is no text."""
+
+_NEUTRAL = frozenset({b"null", b'""', b"[]", b"{}", b"false"})
+_NEUTRAL_OF = {"n": frozenset({b"1", b"1.0"}), "tool_choice": frozenset({b'"auto"'})}
+_NEUTRAL_BYTES_MAX = 64
+"""An empty list or object with more blanks in it than this counts as full: it only ranks."""
+
+_TOKEN_ID_BYTES = 4
+"""What one token id of a prompt weighs; the learned ratio starts at 4 bytes per token."""
+
+
+class BodyView(msgspec.Struct, frozen=True):
+    """The request body as edits need it.
+
+    ``fields``: top-level name → raw value. ``model_raw``: the value of ``model`` as it was spelled.
+    ``include_usage``: the client asked for a usage chunk (``stream_options.include_usage``).
+    """
+
+    fields: dict[str, msgspec.Raw]
+    model_raw: bytes
+    include_usage: bool = False
+
+
+def read_profile(
+    body: bytes, endpoint: str, *, requires_messages: bool, pin: str | None = None
+) -> tuple[RequestProfile, BodyView]:
+    """Reads a JSON request body for ``endpoint`` (its path).
+
+    ``pin`` is the value of ``x-nexus-pin``, if any. Raises :class:`ApiError` 400 for what
+    ``read_object`` refuses, for a ``model`` that is not a non-empty string, a ``stream`` that is
+    neither boolean nor null, and for required ``messages`` that are missing or no list.
+    """
+    fields = read_object(body)
+    model_raw, model = _read_model(fields)
+    stream = _read_stream(fields)
+    text_bytes = images = 0
+
+    messages = fields.get("messages")
+    if messages is not None:
+        if requires_messages and memoryview(messages)[0] != 0x5B:  # [
+            raise ApiError.bad_request("'messages' must be a list.", param="messages")
+        text_bytes, images = _measure_messages(_value(messages))
+    elif requires_messages:
+        raise ApiError.bad_request("'messages' is missing.", param="messages")
+    for name in _TEXT_FIELDS:
+        if name in fields:
+            more_bytes, more_images = _measure(_value(fields[name]))
+            text_bytes += more_bytes
+            images += more_images
+
+    named = frozenset(
+        [name for name, raw in fields.items() if name not in _SHAPE and not _neutral(name, raw)]
+    )
+    needs_tools = False
+    for name in _TOOL_FIELDS:
+        if name in named and memoryview(fields[name])[0] == 0x5B:  # [
+            needs_tools = True
+            text_bytes += len(fields[name])
+
+    profile = RequestProfile(
+        endpoint=endpoint,
+        model=model,
+        stream=stream,
+        needs_vision=images > 0,
+        needs_tools=needs_tools,
+        needs_json=_needs_json(fields),
+        text_bytes=text_bytes,
+        images=images,
+        max_output_tokens=_max_output_tokens(fields),
+        fields=named,
+        pin=pin,
+    )
+    include_usage = "stream_options" in fields and _asks_for_usage(fields["stream_options"])
+    return profile, BodyView(fields, model_raw, include_usage)
+
+
+def _read_model(fields: dict[str, msgspec.Raw]) -> tuple[bytes, str]:
+    raw = fields.get("model")
+    if raw is None:
+        raise ApiError.bad_request("'model' is missing.", param="model")
+    model = _value(raw)
+    if type(model) is not str:
+        raise ApiError.bad_request("'model' must be a string.", param="model")
+    if not model:
+        raise ApiError.bad_request("'model' is empty.", param="model")
+    if not model.isascii() and any("\ud800" <= ch <= "\udfff" for ch in model):
+        raise ApiError.bad_request("'model' holds half of a surrogate pair.", param="model")
+    return bytes(raw), model
+
+
+def _read_stream(fields: dict[str, msgspec.Raw]) -> bool:
+    raw = fields.get("stream")
+    if raw is None:
+        return False
+    value = bytes(raw)
+    if value == b"true":
+        return True
+    if value in (b"false", b"null"):
+        return False
+    raise ApiError.bad_request("'stream' must be true or false.", param="stream")
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    """The decoded value; ``None`` for what does not fit on Python's stack."""
+    try:
+        return decode_value(raw)
+    except RecursionError:
+        return None
+
+
+def _measure_messages(messages: Any) -> tuple[int, int]:
+    """Bytes of text and number of images: the usual shape, fast; the rest as :func:`_measure`."""
+    if type(messages) is not list:
+        return 0, 0
+    text_bytes = 0
+    unusual: list[Any] = []
+    for message in messages:
+        if type(message) is dict and type(content := message.get("content")) is str:
+            text_bytes += len(content) if content.isascii() else _utf8_bytes(content)
+            if "tool_calls" in message:
+                unusual.append(message["tool_calls"])
+        elif type(message) is dict:
+            unusual.append(message)
+    if not unusual:
+        return text_bytes, 0
+    more_bytes, images = _measure(unusual)
+    return text_bytes + more_bytes, images
+
+
+def _measure(value: Any) -> tuple[int, int]:
+    """Bytes of text and number of images in a string, a part, a message, or lists of them."""
+    text_bytes = images = 0
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if type(item) is str:
+            text_bytes += _utf8_bytes(item)
+        elif type(item) is list:
+            if item and type(item[0]) is int:
+                text_bytes += _TOKEN_ID_BYTES * len(item)
+            else:
+                pending.extend(item)
+        elif type(item) is dict:
+            kind = item.get("type")
+            if type(kind) is str and kind in _IMAGE_TYPES:
+                images += 1
+            else:
+                pending.extend([item[name] for name in _TEXT_NAMES if name in item])
+    return text_bytes, images
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _neutral(name: str, raw: msgspec.Raw) -> bool:
+    """Whether the field says no more than its absence would."""
+    if len(raw) > _NEUTRAL_BYTES_MAX:
+        return False
+    value = bytes(raw)
+    if value in _NEUTRAL:
+        return True
+    if value[0] > 0x5A:  # [ { or a word
+        return value[0] in b"[{" and not value[1:-1].strip()
+    return name in _NEUTRAL_OF and value in _NEUTRAL_OF[name]
+
+
+def _needs_json(fields: dict[str, msgspec.Raw]) -> bool:
+    """``response_format`` (chat), or ``text.format`` (Responses API), asks for JSON."""
+    wanted: Any = None
+    if "response_format" in fields:
+        wanted = _value(fields["response_format"])
+    elif "text" in fields:
+        text = _value(fields["text"])
+        wanted = text.get("format") if type(text) is dict else None
+    kind = wanted.get("type") if type(wanted) is dict else None
+    return type(kind) is str and kind in _JSON_TYPES
+
+
+def _max_output_tokens(fields: dict[str, msgspec.Raw]) -> int | None:
+    for name in _OUTPUT_FIELDS:
+        if name in fields:
+            digits = bytes(fields[name])
+            if digits.isdigit() and len(digits) < 19:
+                return int(digits)
+    return None
+
+
+def _asks_for_usage(raw: msgspec.Raw) -> bool:
+    options = _value(raw)
+    return type(options) is dict and options.get("include_usage") is True
