@@ -27,6 +27,7 @@ LogFormat = Literal["auto", "pretty", "json"]
 
 _ROOT = "nexus"
 _MASK = "***"
+_COMMON = ("timestamp", "level", "component", "event")
 _SECRET_FIELDS = re.compile(
     r"authorization|cookie|passw|secret|(?:api|admin|private|access)[-_]?key|credential|^key$|^token$",
     re.IGNORECASE,
@@ -190,6 +191,7 @@ def _formatter(*, pretty: bool, colors: bool) -> logging.Formatter:
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
         _mask_secrets,
+        _common_first,
     ]
     if pretty:
         renderer = structlog.dev.ConsoleRenderer(
@@ -222,6 +224,14 @@ def _name_component(
     name = record.name if record is not None else getattr(logger, "name", None) or _ROOT
     event.setdefault("component", name.removeprefix(f"{_ROOT}."))
     return event
+
+
+def _common_first(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Every line begins with the same keys, as the access log's do."""
+    common = {key: event.pop(key) for key in _COMMON if key in event}
+    return {**common, **event}
 
 
 def _mask_secrets(

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nexus.core.call import Outcome
+from nexus.core.errors import FailureKind
 from nexus.telemetry.record import CallRecord
 
 __all__ = ["UNKNOWN_MODEL", "Stats", "percentile"]
@@ -21,8 +22,13 @@ model name is theirs to choose, and must not grow our memory."""
 _SAMPLES_MAX = 512
 _MODELS_MAX = 1_000
 _BACKENDS_MAX = 1_000
-# What an attempt can come to without the backend being at fault.
-_NO_FAULT = frozenset({Outcome.OK, Outcome.CANCELLED, Outcome.CLIENT_ERROR, Outcome.REFUSED})
+# What an attempt can come to that is an error of its backend, and not of the request or ours.
+_ATTEMPT_ERRORS = frozenset({Outcome.UPSTREAM_ERROR.value, *map(str, FailureKind)}) - {
+    FailureKind.MODEL_NOT_HERE,
+    FailureKind.CANNOT,
+    FailureKind.PROMPT_TOO_LONG,
+    FailureKind.OURS,
+}
 _FAULTS = frozenset({Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT})
 
 
@@ -102,7 +108,7 @@ class Stats:
             if last is None:
                 last = _tally(self._backends, attempt.backend, _BACKENDS_MAX)
             last.requests += 1
-            if attempt.outcome not in _NO_FAULT:
+            if attempt.outcome in _ATTEMPT_ERRORS:
                 last.errors += 1
         if outcome is Outcome.OK:
             model.duration_ms.append(record.duration_ms)

@@ -42,6 +42,7 @@ def test_a_json_line() -> None:
     configure_logging("info", "json", {}, out)
     get_logger("health").info("backend_healthy", backend="gpu", ms=1.5)
     (line,) = lines(out)
+    assert list(line)[:4] == ["timestamp", "level", "component", "event"]
     assert line.pop("timestamp").endswith("Z")
     assert line == {
         "level": "info",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,31 @@ def test_a_failover_counts_at_both_backends() -> None:
     assert (second["name"], second["requests"], second["errors"]) == ("b", 1, 0)
     assert second["duration_ms"] == {"p50": 100.0, "p95": 100.0}
     assert second["ttft_ms"] == {"p50": 10.0, "p95": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "errors"),
+    [
+        ("ok", 0),
+        ("relayed", 0),
+        ("cancelled", 0),
+        ("gateway_shortage", 0),
+        ("unsupported", 0),
+        ("prompt_too_long", 0),
+        ("model_not_here", 0),
+        ("timeout", 1),
+        ("connect_failed", 1),
+        ("error_status", 1),
+        ("broken_stream", 1),
+        ("upstream_error", 1),
+    ],
+)
+def test_which_attempts_are_errors_of_the_backend(outcome: str, errors: int) -> None:
+    """Failures of the backend count; the client's mistakes and our own shortages do not."""
+    stats = Stats(0.0)
+    stats.count(a_record(attempts=[AttemptRecord("gpu", outcome, 0, 1.0)]))
+    (backend,) = stats.view(0.0)["backends"]
+    assert (backend["requests"], backend["errors"]) == (1, errors)
 
 
 def test_a_client_that_leaves_is_no_error_of_the_backend() -> None:
