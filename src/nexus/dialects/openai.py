@@ -1,4 +1,4 @@
-"""OpenAI's wire format as typed values (OpenAI API reference: Chat, Completions, Embeddings, Models).
+"""OpenAI's wire format as typed values (API reference: Chat, Completions, Embeddings, Models).
 
 Unknown fields are ignored when read. Nothing that is relayed passes through these types: a body in
 the same dialect goes on byte for byte. They are for what Nexus itself reads or writes whole.

@@ -214,7 +214,8 @@ def _read_slowly(data: bytes, view: type[_ViewT]) -> _ViewT | None:
         return None
     if not isinstance(document, dict):
         return None
-    return _fit(document, view)
+    fitted: _ViewT = _fit(document, view)
+    return fitted
 
 
 def _fit(document: dict[str, Any], view: type[Any]) -> Any:

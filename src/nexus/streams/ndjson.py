@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["LineTooLongError", "NdjsonSplitter"]
+__all__ = ["LineTooLong", "NdjsonSplitter"]
 
 
-class LineTooLongError(ValueError):
+class LineTooLong(ValueError):  # noqa: N818 - says what happened
     """A line exceeds its limit; nothing after it can be read."""
 
 
@@ -26,7 +26,7 @@ class NdjsonSplitter:
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` completes, without their ends.
 
-        Raises :class:`LineTooLongError` as soon as a line is longer than ``line_bytes_max`` bytes.
+        Raises :class:`LineTooLong` as soon as a line is longer than ``line_bytes_max`` bytes.
         """
         cut = data.rfind(b"\n")
         if cut < 0:
@@ -41,7 +41,7 @@ class NdjsonSplitter:
         if len(whole) > self._line_bytes_max and any(
             len(line) > self._line_bytes_max for line in lines
         ):
-            raise LineTooLongError(f"a line is longer than {self._line_bytes_max} bytes")
+            raise LineTooLong(f"a line is longer than {self._line_bytes_max} bytes")
         if cut + 1 < len(data):
             self._keep(data[cut + 1 :])
         return lines
@@ -57,5 +57,5 @@ class NdjsonSplitter:
         self._length += len(data)
         # One more for the CR that may prove to be the line's end.
         if self._length > self._line_bytes_max + 1:
-            raise LineTooLongError(f"a line is longer than {self._line_bytes_max} bytes")
+            raise LineTooLong(f"a line is longer than {self._line_bytes_max} bytes")
         self._pending.append(data)
