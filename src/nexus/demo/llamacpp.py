@@ -1,0 +1,226 @@
+"""llama.cpp's llama-server in single-model mode, as captured."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+import msgspec
+
+from nexus.demo.ask import Ask, Say
+from nexus.demo.dialect import Dialect
+from nexus.demo.profile import Profile, SeenRequest
+from nexus.demo.reply import HeadStyle, Plain
+
+__all__ = ["LlamaCppDialect"]
+
+_encode = msgspec.json.encode
+_KINDS = {400: "invalid_request_error", 404: "not_found_error", 503: "unavailable_error"}
+
+
+class LlamaCppDialect(Dialect):
+    """llama-server: one model under its own name whatever is asked for; errors close."""
+
+    style: ClassVar[HeadStyle] = HeadStyle(
+        own="Server: llama.cpp\r\nAccess-Control-Allow-Origin: \r\n",
+        kept="Keep-Alive: timeout=5, max=100\r\n",
+        dated=False,
+    )
+    stream_type: ClassVar[str] = "text/event-stream"
+    owner: ClassVar[str] = "llamacpp"
+    completion_id_prefix: ClassVar[str] = "chatcmpl-demo"
+    fingerprint: ClassVar[str] = "b1-demo"
+    answers_head: ClassVar[bool] = True
+    open_paths: ClassVar[frozenset[str]] = frozenset({"/health", "/v1/health"})
+    role_content: ClassVar[str | None] = None
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile)
+        self.gets |= {
+            "/health": lambda _: self.page({"status": "ok"}),
+            "/v1/health": lambda _: self.page({"status": "ok"}),
+            "/models": lambda _: self.page(self.models()),
+            "/props": lambda _: self.page(self.props()),
+            "/slots": self.slots,
+            "/metrics": lambda _: self.metrics(),
+        }
+
+    def page(self, document: Any) -> Plain:
+        return Plain(body=_encode(document), content_type="application/json; charset=utf-8")
+
+    def models(self) -> dict[str, Any]:
+        twins = [
+            {
+                "name": name,
+                "model": name,
+                "modified_at": "",
+                "size": "",
+                "digest": "",
+                "type": "model",
+                "description": "",
+                "tags": [""],
+                "capabilities": ["completion"]
+                + (["multimodal"] if self.profile.sees(name) else []),
+                "parameters": "",
+                "details": {"parent_model": "", "format": "gguf", "family": "", "families": [""]},
+            }
+            for name in self.profile.models
+        ]
+        return {"models": twins, **super().models()}
+
+    def model_entry(self, name: str) -> dict[str, Any]:
+        window = self.profile.context_length
+        return {
+            "id": name,
+            "aliases": [name],
+            "tags": [],
+            "object": "model",
+            "created": int(time.time()),
+            "owned_by": "llamacpp",
+            "meta": {
+                "vocab_type": 1,
+                "n_vocab": 795,
+                "n_ctx": window,
+                "n_ctx_train": 4 * window,
+                "n_embd": 64,
+                "n_params": 175_808,
+                "size": 352_256,
+                "ftype": "F16",
+            },
+        }
+
+    def other_page(self, path: str) -> Plain:
+        return self.no_path(path)
+
+    def props(self) -> dict[str, Any]:
+        """``/props``."""
+        profile = self.profile
+        name = profile.models[0]
+        return {
+            "default_generation_settings": {"params": {}, "n_ctx": profile.context_length},
+            "total_slots": profile.slots,
+            "model_alias": name,
+            "model_ftype": "F16",
+            "model_path": f"{name}.gguf",
+            "modalities": {"vision": profile.sees(name), "video": False, "audio": False},
+            "endpoint_slots": True,
+            "endpoint_props": True,
+            "endpoint_metrics": True,
+            "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}",
+            "chat_template_caps": {
+                "supports_tools": profile.tools,
+                "supports_tool_calls": profile.tools,
+                "supports_parallel_tool_calls": False,
+                "supports_system_role": True,
+            },
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "build_info": "b1-demo",
+            "is_sleeping": False,
+        }
+
+    def slots(self, request: SeenRequest) -> Plain:
+        """``/slots``; with ``fail_on_no_slot=1`` 503 when all are busy."""
+        profile = self.profile
+        if "fail_on_no_slot=1" in request.query and profile.running >= profile.slots:
+            return self.error(503, "no slot available")
+        return self.page(
+            [
+                {
+                    "id": slot,
+                    "n_ctx": profile.context_length,
+                    "speculative": False,
+                    "is_processing": slot < profile.running,
+                }
+                for slot in range(profile.slots)
+            ]
+        )
+
+    def metrics(self) -> Plain:
+        """The gauges that tell load, in Prometheus' text format."""
+        text = ""
+        for name, what, value in (
+            ("requests_processing", "Number of requests processing", self.profile.running),
+            ("requests_deferred", "Number of requests deferred", self.profile.waiting),
+        ):
+            text += f"# HELP llamacpp:{name} {what}\n# TYPE llamacpp:{name} gauge\n"
+            text += f"llamacpp:{name} {value}\n"
+        return Plain(body=text.encode(), content_type="text/plain; version=0.0.4")
+
+    def knows(self, model: str) -> bool:
+        return True
+
+    def said_model(self, ask: Ask) -> str:
+        return self.profile.models[0]
+
+    def error(
+        self,
+        status: int,
+        message: str,
+        kind: str = "",
+        param: str | None = None,
+        code: str | int | None = None,
+        **more: int,
+    ) -> Plain:
+        kind = kind or _KINDS.get(status, "server_error")
+        error = {"message": message, "type": kind, "code": status, **more}
+        return Plain(
+            status=status,
+            body=_encode({"error": error}),
+            content_type="application/json; charset=utf-8",
+            close=True,
+        )
+
+    def unauthorized(self) -> Plain:
+        return self.error(401, "Invalid API Key", "authentication_error")
+
+    def no_path(self, path: str) -> Plain:
+        return self.error(404, "File Not Found")
+
+    def no_method(self, path: str) -> Plain:
+        return self.no_path(path)
+
+    def bad_body(self, why: str) -> Plain:
+        return self.error(500, f"[json.exception.parse_error.101] parse error: {why}")
+
+    def no_messages(self) -> Plain:
+        return self.error(400, "'messages' is required")
+
+    def too_long(self, tokens: int) -> Plain:
+        window = self.profile.context_length
+        message = (
+            f"request ({tokens} tokens) exceeds the available context size ({window} tokens), "
+            "try increasing it"
+        )
+        return self.error(
+            400, message, "exceed_context_size_error", n_prompt_tokens=tokens, n_ctx=window
+        )
+
+    def blind(self, model: str) -> Plain:
+        message = (
+            "image input is not supported - hint: if this is unexpected, you may need to provide "
+            "the mmproj"
+        )
+        return self.error(500, message)
+
+    def toolless(self, model: str) -> Plain:
+        return self.error(500, "tools param requires --jinja flag")
+
+    def no_embeddings(self) -> Plain:
+        message = "This server does not support embeddings. Start it with `--embeddings`"
+        return self.error(501, message, "not_supported_error")
+
+    def make_choice(self, content: dict[str, Any], finish: str | None) -> dict[str, Any]:
+        return {"finish_reason": finish, "index": 0, **content}
+
+    def adorn(self, answer: dict[str, Any], say: Say) -> dict[str, Any]:
+        answer["system_fingerprint"] = self.fingerprint
+        prompt, completion = self.profile.usage or (10, say.tokens)
+        answer["timings"] = {
+            "cache_n": 0,
+            "prompt_n": prompt,
+            "prompt_ms": 0.7,
+            "predicted_n": completion,
+            "predicted_ms": 2.0,
+        }
+        return answer
