@@ -153,6 +153,12 @@ class BackendSpec(msgspec.Struct, frozen=True, kw_only=True):
     tls_verify: bool = True
     forward_authorization: bool | None = None
 
+    def __repr__(self) -> str:
+        """Without secrets: key, headers and query values stay out of logs and tracebacks."""
+        engine = self.engine.value if self.engine else "unknown"
+        url = self.url.partition("?")[0]
+        return f"BackendSpec({self.name!r}, {url!r}, engine={engine}, source={self.source.value})"
+
     @property
     def forwards_credentials(self) -> bool:
         """Whether the client's own credentials reach this backend (behaviour § 2.3)."""

@@ -97,10 +97,12 @@ class BackendLive:
     def busy(self) -> int:
         """Requests at work or waiting there: the larger of our own in flight and the engine's last
         word corrected by what we began and ended since (behaviour § 5.1)."""
-        if self.running is None and self.waiting is None:
-            return self.in_flight
-        told = (self.running or 0) + (self.waiting or 0)
-        return max(self.in_flight, told + self.begun_since_poll - self.ended_since_poll)
+        ours = self.in_flight
+        running, waiting = self.running, self.waiting
+        if running is None and waiting is None:
+            return ours
+        told = (running or 0) + (waiting or 0) + self.begun_since_poll - self.ended_since_poll
+        return told if told > ours else ours
 
     def ttft_s(self, model_id: str) -> float | None:
         """Average time to first token for ``model_id``, seconds; the probe's time until there is

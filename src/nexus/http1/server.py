@@ -128,6 +128,11 @@ class HttpServer:
         for connection in list(self.connections):
             connection.close_if_idle()
 
+    @property
+    def unwritten_bytes(self) -> int:
+        """Bytes of answers that clients have not taken yet."""
+        return sum(connection.unwritten_bytes for connection in self.connections)
+
     def abort(self) -> None:
         """Cuts every connection."""
         for connection in list(self.connections):
@@ -255,6 +260,11 @@ class ServerConnection(asyncio.Protocol):
         self._active = None
         self._busy = False
         self.abort()
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Bytes that the client has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     @property
     def must_close(self) -> bool:

@@ -20,7 +20,8 @@ T = TypeVar("T")
 class DeadlineQueue(Generic[T]):
     """Calls ``expire(owner)`` for every owner that stays in it for ``length_s`` seconds.
 
-    Late by at most a tick: a tenth of the length, between 10 and 500 ms. An owner may add itself again from within ``expire``.
+    Late by at most a tick: a tenth of the length, between 10 and 500 ms. An owner may add itself
+    again from within ``expire``.
     """
 
     __slots__ = ("_entries", "_expire", "_handle", "_loop", "_tick_s", "length_s")

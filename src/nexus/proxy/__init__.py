@@ -1,1 +1,4 @@
-"""The life of a call: admitted, routed, attempted, relayed, recorded. See docs/life-of-a-request.md."""
+"""The life of a call: admitted, routed, attempted, relayed, recorded.
+
+See docs/life-of-a-request.md.
+"""

@@ -32,7 +32,7 @@ def decode_body(body: bytes, encoding: bytes, limit_bytes: int) -> bytes:
     if name in (b"", b"identity"):
         return body
     if name in (b"gzip", b"x-gzip"):
-        windows = (31,)
+        windows: tuple[int, ...] = (31,)
     elif name == b"deflate":
         # "deflate" is the zlib format; some clients send it raw.
         windows = (15, -15)

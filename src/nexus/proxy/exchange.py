@@ -22,7 +22,6 @@ from nexus.core.errors import ApiError, AttemptFailure, FailureKind
 from nexus.core.ewma import Ewma
 from nexus.dialects.body import copy_field, replace_string
 from nexus.dialects.errors import (
-    error_body,
     error_event,
     normalise_error_body,
     responses_error_event,
@@ -31,7 +30,7 @@ from nexus.dialects.multipart import read_multipart_model
 from nexus.dialects.ollama import OllamaStream
 from nexus.engines.adapter import Adapter, ErrorMeaning
 from nexus.health import breaker
-from nexus.http1.headers import Headers, encode_value, serialise_response, status_line
+from nexus.http1.headers import Headers, encode_value, status_line
 from nexus.http1.pool import Dial
 from nexus.http1.timers import DeadlineQueue
 from nexus.http1.upstream import UpstreamConnection
@@ -88,11 +87,11 @@ class Exchange:
         "_body",
         "_chunked",
         "_client",
+        "_close_after",
         "_connection",
         "_cors",
         "_dial",
         "_early_head",
-        "_close_after",
         "_failed",
         "_fields",
         "_head",
@@ -272,7 +271,7 @@ class Exchange:
         view = self._view
         if view is not None:
             if self.profile.model != engine_name and not self._takes_as_is(engine_name):
-                body = replace_string(body, "model", view.model, engine_name)
+                body = replace_string(body, "model", view.model_raw, engine_name)
             for copy in traits.field_copies:
                 body = copy_field(body, view.fields, copy.field, copy.target)
         elif self.profile.model != engine_name and not self._takes_as_is(engine_name):
@@ -608,6 +607,11 @@ class Exchange:
         """What the engine at hand is known for."""
         return self._scored.candidate.backend.traits
 
+    @property
+    def model_id(self) -> str:
+        """The model as served."""
+        return self._scored.candidate.model.id
+
     def unix_time(self) -> int:
         """Now, Unix seconds."""
         return int(time())
@@ -831,10 +835,14 @@ class Exchange:
         record.prompt_tokens = tap.prompt_tokens
         record.completion_tokens = tap.completion_tokens
 
-    def learn_usage(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
-        """Keeps the engine's token counts; they teach the bytes-per-token ratio."""
+    def note_tokens(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Keeps token counts that a translator knows."""
         self._record.prompt_tokens = prompt_tokens
         self._record.completion_tokens = completion_tokens
+
+    def learn_usage(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Keeps the engine's token counts; they teach the bytes-per-token ratio."""
+        self.note_tokens(prompt_tokens, completion_tokens)
         if self._teach():
             self._warning = b"x-nexus-warning: prompt-truncated\r\n"
 

@@ -1,4 +1,4 @@
-"""What the data plane keeps per backend: its connections and the parts of heads that never change."""
+"""What the data plane keeps per backend: its connections and what never changes of its heads."""
 
 from __future__ import annotations
 

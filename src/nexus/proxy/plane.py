@@ -76,8 +76,8 @@ class DataPlane:
     """The service behind the HTTP server (``http1.server.Service``)."""
 
     __slots__ = (
-        "_ids",
         "_id_prefix",
+        "_ids",
         "_links",
         "active",
         "budget",

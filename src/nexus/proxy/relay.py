@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from nexus.core.errors import AttemptFailure, FailureKind
 from nexus.dialects.ollama import OllamaStream, is_ollama_object, translate_answer
-from nexus.dialects.openai import read_answer, read_chunk
+from nexus.dialects.views import read_answer, read_chunk
 from nexus.proxy.retry import failure_of_status
-from nexus.streams.ndjson import NdjsonSplitter
+from nexus.streams.ndjson import LineTooLong, NdjsonSplitter
 from nexus.streams.sse import EventBuffer, payloads
 from nexus.streams.tap import Tap
 
@@ -124,9 +124,10 @@ class HeldAnswer:
         if answer.is_error:
             exchange.fail_error_object(body)
             return
-        if answer.is_foreign:
+        if answer.choices is None and exchange.endpoint.has_done:
             translated = translate_answer(
                 body,
+                model=exchange.model_id,
                 created=exchange.unix_time(),
                 call_id=exchange.request_id,
                 chat=exchange.endpoint.requires_messages,
@@ -267,7 +268,14 @@ class StreamAnswer:
             if not self._sniff(data):
                 return
         if self._lines is not None:
-            for line in self._lines.feed(data):
+            try:
+                lines = self._lines.feed(data)
+            except LineTooLong as error:
+                self.broken(
+                    AttemptFailure(FailureKind.INVALID, f"Invalid backend response: {error}")
+                )
+                return
+            for line in lines:
                 self._line(line)
                 if self._exchange.relay is not self:
                     return
@@ -384,14 +392,13 @@ class StreamAnswer:
                 exchange.commit_stream()
             self._tap.watch(events)
             exchange.note_events(self._tap)
+            exchange.note_tokens(translator.prompt_tokens, translator.completion_tokens)
             exchange.send(events)
 
     def _take_rest(self) -> None:
         """What has no blank line after it: an event all the same if its data is whole."""
         if self._lines is not None:
-            rest = self._lines.rest
-            if rest.strip():
-                self._line(rest)
+            self._line(self._lines.end())
             return
         rest = self._buffer.take_rest()
         whole = payloads(rest)

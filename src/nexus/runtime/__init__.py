@@ -1,0 +1,1 @@
+"""The composition root: builds every room from the configuration and joins them."""

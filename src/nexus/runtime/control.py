@@ -1,0 +1,265 @@
+"""The control plane's place behind our own server: access rules, then the ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from nexus.admin.access import (
+    check_access,
+    check_origin,
+    cors_headers,
+    preflight_headers,
+)
+from nexus.core.errors import ApiError
+from nexus.http1.asgi import AnswerState, AsgiApp, AsgiRequest, run_asgi
+from nexus.http1.headers import Headers, status_line
+from nexus.http1.message import Request
+from nexus.http1.server import ServerConnection
+from nexus.registry.store import Store
+from nexus.registry.views import backend_view, backends_view
+from nexus.telemetry.stats import Stats
+
+if TYPE_CHECKING:
+    from nexus.config.schema import ServerConfig
+
+__all__ = ["AdminReader", "ControlPlane"]
+
+_PREFIXES = (b"/admin/v1/", b"/v1/stats")
+
+
+class AdminReader:
+    """What the admin application shows (``admin.app.AdminView``)."""
+
+    def __init__(self, store: Store, stats: Stats, in_flight: Callable[[], int]) -> None:
+        self._store = store
+        self._stats = stats
+        self._in_flight = in_flight
+
+    def backends(self) -> list[dict[str, Any]]:
+        """Every backend, by name."""
+        data: list[dict[str, Any]] = backends_view(self._store.snapshot, monotonic())["data"]
+        return data
+
+    def backend(self, name: str) -> dict[str, Any] | None:
+        """One backend."""
+        snapshot = self._store.snapshot
+        backend = snapshot.backends.get(name)
+        if backend is None:
+            return None
+        return backend_view(backend, snapshot.live[name], monotonic())
+
+    def stats(self) -> dict[str, Any]:
+        """Counts and percentiles of calls."""
+        return self._stats.view(monotonic(), self._in_flight())
+
+
+class ControlPlane:
+    """Answers the admin paths, one task per request. The application is made when first asked."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        server: ServerConfig,
+        admin_key: str,
+        make_app: Callable[[], AsgiApp],
+        on_error: Callable[[BaseException, str], None],
+    ) -> None:
+        self._loop = loop
+        self._server = server
+        self._admin_key = admin_key
+        self._make_app = make_app
+        self._on_error = on_error
+        self._app: AsgiApp | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._own_names = {socket.gethostname(), f"{socket.gethostname()}.local"}
+
+    def handles(self, path: bytes) -> bool:
+        """Whether the path belongs to the control plane."""
+        return path.startswith(_PREFIXES) or path == b"/admin/v1"
+
+    def handle(self, request: Request, connection: ServerConnection) -> Answering:
+        """Has the application answer. Raises ``ApiError`` when access is refused."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers
+        }
+        refusal = check_access(
+            peer=request.peer,
+            headers=headers,
+            admin_key=self._admin_key,
+            allowed_hosts=self._server.allowed_hosts,
+            own_names=self._own_names,
+        )
+        if refusal is not None:
+            raise refusal
+        if self._app is None:
+            self._app = self._make_app()
+        target = request.path + (b"?" + request.query if request.query else b"")
+        asked = AsgiRequest(
+            method=request.method.decode("latin-1"),
+            target=target,
+            headers=request.headers,
+            body=request.body,
+            client=(request.peer, 0) if request.peer is not None else None,
+        )
+        answering = Answering(connection, head_only=request.method == b"HEAD")
+        task = self._loop.create_task(
+            run_asgi(
+                self._app,
+                asked,
+                answering,
+                disconnected=answering.disconnected,
+                on_error=lambda error, state: self._failed(answering, error, state),
+            )
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return answering
+
+    def check_origin(self, request: Request) -> tuple[ApiError | None, Headers]:
+        """Whether a browser's page may call ``/v1``, and the CORS fields of the answer."""
+        origin_field = request.header(b"origin")
+        if origin_field is None:
+            return None, []
+        origin = origin_field.decode("latin-1")
+        refusal = check_origin(
+            origin=origin,
+            host=(request.header(b"host") or b"").decode("latin-1"),
+            cors_origins=self._server.cors_origins,
+            allowed_hosts=self._server.allowed_hosts,
+            own_names=self._own_names,
+        )
+        if refusal is not None:
+            return refusal, []
+        if request.method == b"OPTIONS":
+            asked = request.header(b"access-control-request-headers")
+            fields = preflight_headers(
+                origin,
+                requested_headers=asked.decode("latin-1") if asked else None,
+                methods=("GET", "HEAD", "POST", "OPTIONS"),
+            )
+        else:
+            fields = cors_headers(origin)
+        return None, [(name.lower().encode(), value.encode("latin-1")) for name, value in fields]
+
+    async def aclose(self) -> None:
+        """Ends what is still being answered."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _failed(self, answering: Answering, error: Exception, state: AnswerState) -> None:
+        self._on_error(error, "")
+        answering.fail(whole=state is AnswerState.WHOLE, untouched=state is AnswerState.NONE)
+
+
+class Answering:
+    """One ASGI answer on a client connection: ``AsgiResponder`` and ``ClientHandler`` in one."""
+
+    __slots__ = ("_chunked", "_client", "_head", "_head_only", "_room", "disconnected")
+
+    def __init__(self, client: ServerConnection, *, head_only: bool) -> None:
+        self._client: ServerConnection | None = client
+        self._head_only = head_only
+        self._chunked = False
+        self._head = b""
+        self._room = asyncio.Event()
+        self._room.set()
+        self.disconnected = asyncio.Event()
+
+    # --- AsgiResponder ----------------------------------------------------------------------
+
+    def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The head: kept until the first body bytes, so that both go out together."""
+        client = self._client
+        if client is None:
+            return
+        lines = [status_line(status), b"server: nexus\r\nx-content-type-options: nosniff\r\n"]
+        sized = False
+        for name, value in headers:
+            sized = sized or name == b"content-length"
+            lines.append(name + b": " + value + b"\r\n")
+        close = client.must_close
+        if not sized and not self._head_only and status not in (204, 304):
+            self._chunked = not client.http10
+            close = close or client.http10
+            if self._chunked:
+                lines.append(b"transfer-encoding: chunked\r\n")
+        if close:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        self._head = b"".join(lines)
+
+    def write(self, data: bytes) -> None:
+        """Body bytes."""
+        client = self._client
+        if client is None or not data:
+            return
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        client.write(self._head + data)
+        self._head = b""
+
+    def end(self) -> None:
+        """The answer is whole."""
+        client = self._client
+        if client is None:
+            return
+        last = self._head + (b"0\r\n\r\n" if self._chunked else b"")
+        if last:
+            client.write(last)
+        self._client = None
+        client.finish(close=client.http10 and not self._chunked and client.must_close)
+
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        return self._client is None
+
+    async def drained(self) -> None:
+        """Waits for room in the client's buffer."""
+        if self._head:
+            self.write(b"")
+        await self._room.wait()
+
+    def fail(self, *, whole: bool, untouched: bool) -> None:
+        """The application failed: a 500 if nothing went out, else the connection is cut."""
+        client = self._client
+        if client is None or whole:
+            return
+        self._client = None
+        if untouched:
+            error = ApiError.internal("see the log")
+            client.write(_plain_500(error.message))
+            client.finish(close=True)
+        else:
+            client.cut()
+
+    # --- ClientHandler ----------------------------------------------------------------------
+
+    def on_client_gone(self) -> None:
+        """The client left."""
+        self._client = None
+        self._room.set()
+        self.disconnected.set()
+
+    def on_client_paused(self) -> None:
+        """The client reads slowly."""
+        self._room.clear()
+
+    def on_client_resumed(self) -> None:
+        """The client caught up."""
+        self._room.set()
+
+
+def _plain_500(message: str) -> bytes:
+    body = (
+        b'{"error":{"message":"%b","type":"server_error","param":null,"code":"internal_error"}}'
+        % (message.encode())
+    )
+    return (
+        b"HTTP/1.1 500 Internal Server Error\r\nserver: nexus\r\ncontent-type: application/json\r\n"
+        b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    )

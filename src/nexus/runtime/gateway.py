@@ -1,0 +1,419 @@
+"""The gateway: every room built from one configuration, started and stopped in order.
+
+``Gateway(loaded)`` builds (nothing listens yet), ``start`` listens and begins to check backends,
+``drain`` and ``stop`` end it (behaviour § 10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import stat
+import sys
+from pathlib import Path
+from random import Random, SystemRandom
+from time import monotonic
+
+from nexus.config.loader import Loaded
+from nexus.core.backend import Backend, BackendSpec
+from nexus.core.errors import ApiError
+from nexus.core.limits import Budget
+from nexus.core.snapshot import Snapshot
+from nexus.engines.adapter import Answer, Ask
+from nexus.engines.fingerprint import fingerprint
+from nexus.engines.table import adapter_for
+from nexus.health.checker import HealthChecker
+from nexus.health.report import CheckReport
+from nexus.health.state import HealthSettings
+from nexus.http1.asgi import AsgiApp
+from nexus.http1.headers import Headers
+from nexus.http1.message import Request
+from nexus.http1.server import ClientHandler, HttpServer, ServerConnection, ServerLimits
+from nexus.http1.tls import listening_context
+from nexus.proxy.link import Link
+from nexus.proxy.pages import Pages
+from nexus.proxy.plane import DataPlane, PlaneLimits
+from nexus.registry.store import Store
+from nexus.routing.router import Router, RoutingSettings
+from nexus.routing.scorers import Weights
+from nexus.routing.strategies import Strategy
+from nexus.runtime.asking import fetch_answer, probe_link
+from nexus.runtime.control import AdminReader, ControlPlane
+from nexus.telemetry.access import AccessLog
+from nexus.telemetry.logs import get_logger
+from nexus.telemetry.record import CallRecord
+from nexus.telemetry.recorder import Recorder
+from nexus.telemetry.stats import Stats
+
+__all__ = ["Gateway"]
+
+_BACKLOG = 2048
+
+
+class Gateway:
+    """A gateway in this event loop.
+
+    Must be built inside a running uvloop. ``access_log`` is where one line per call goes, ``None``
+    for nowhere. ``rng`` spreads ties and makes request ids.
+    """
+
+    def __init__(
+        self, loaded: Loaded, *, access_log: AccessLog | None = None, rng: Random | None = None
+    ) -> None:
+        config = loaded.config
+        server = config.server
+        self.config = config
+        self.loop = loop = asyncio.get_running_loop()
+        self._log = get_logger("gateway")
+        self._rng = rng or Random(SystemRandom().getrandbits(128))
+        self._models_cut: set[tuple[str, str]] = set()
+        self.stats = Stats(monotonic())
+        self._access_log = access_log
+        self._recorder = Recorder(self.stats, access_log)
+        self.store = Store(traits_of=lambda kind: adapter_for(kind).traits, overrides=config.models)
+        self.budget = Budget(server.max_buffered_bytes)
+        routing = config.routing
+        self.router = Router(
+            RoutingSettings(
+                strategy=Strategy(routing.strategy),
+                weights=Weights(
+                    priority=routing.weights.priority,
+                    load=routing.weights.load,
+                    latency=routing.weights.latency,
+                ),
+                aliases=routing.aliases,
+                fallbacks=routing.fallbacks,
+                strict_parameters=routing.strict_parameters,
+                candidates_max=routing.max_retries + 4,
+            )
+        )
+        self.plane = DataPlane(
+            loop,
+            hooks=self,
+            router=self.router,
+            snapshot=self.store.snapshot,
+            limits=PlaneLimits(
+                request_timeout_s=server.request_timeout_seconds,
+                connect_timeout_s=server.connect_timeout_seconds,
+                first_byte_timeout_s=server.first_byte_timeout_seconds,
+                stream_idle_timeout_s=server.stream_idle_timeout_seconds,
+                stream_keepalive_s=server.stream_keepalive_seconds,
+                max_concurrent_requests=server.max_concurrent_requests,
+                max_body_bytes=server.max_body_bytes,
+                max_held_response_bytes=server.max_held_response_bytes,
+                max_retries=routing.max_retries,
+                pool_idle_per_backend=server.pool_idle_per_backend,
+            ),
+            budget=self.budget,
+            rng=self._rng,
+        )
+        self.server = HttpServer(
+            loop,
+            self.plane,
+            ServerLimits(
+                head_bytes=server.max_header_bytes,
+                target_bytes=server.max_target_bytes,
+                body_bytes=server.max_body_bytes,
+                head_s=server.client_head_timeout_seconds,
+                body_s=server.client_body_timeout_seconds,
+                idle_s=server.keep_alive_seconds,
+            ),
+            self.budget,
+        )
+        self._pages = Pages(lambda: self.store.snapshot, lambda: self._unready, routing.aliases)
+        self._unready = False
+        self._control = ControlPlane(
+            loop, server, loaded.admin_key, self._make_admin_app, self.unexpected
+        )
+        health = config.health_check
+        self.checker = HealthChecker(
+            settings=HealthSettings(
+                enabled=health.enabled,
+                interval_s=health.interval_seconds,
+                timeout_s=health.timeout_seconds,
+                failure_threshold=health.failure_threshold,
+                recovery_threshold=health.recovery_threshold,
+                load_interval_s=health.load_interval_seconds,
+            ),
+            fetch=self._ask,
+            report=self._checked,
+            adapters=adapter_for,
+            fingerprint=fingerprint,
+            on_error=lambda name, error: self.unexpected(error, f"check of {name}"),
+            rng=self._rng,
+            live_of=self.store.live,
+            on_wake=self.plane.drop_connections,
+        )
+        self._probe_links: dict[str, Link] = {}
+        self._checking: asyncio.Task[None] | None = None
+        self._listeners: list[asyncio.Server] = []
+        self.store.subscribe(self._changed)
+        for spec in loaded.backends:
+            self.add_backend(spec)
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listens and begins to check. Raises ``OSError`` when the address cannot be had."""
+        server = self.config.server
+        tls = None
+        if server.tls_cert:
+            tls = listening_context(cert_file=server.tls_cert, key_file=server.tls_key)
+        if server.unix:
+            _remove_dead_socket(Path(server.unix))
+            listener = await self.loop.create_unix_server(
+                self.server.protocol, server.unix, backlog=_BACKLOG, ssl=tls
+            )
+        else:
+            listener = await self.loop.create_server(
+                self.server.protocol,
+                sock=_listening_socket(server.host, server.port),
+                backlog=_BACKLOG,
+                ssl=tls,
+            )
+        self._listeners.append(listener)
+        self._checking = self.loop.create_task(self.checker.run())
+
+    @property
+    def port(self) -> int:
+        """The port it listens on (0 on a Unix socket)."""
+        name = self._listeners[0].sockets[0].getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        server = self.config.server
+        if server.unix:
+            return f"unix:{server.unix}"
+        host = server.host
+        if host in ("0.0.0.0", "::", ""):  # noqa: S104 - shown, not bound
+            host = "127.0.0.1"
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if server.tls_cert else 'http'}://{host}:{self.port}"
+
+    async def drain(self, cut_now: asyncio.Event) -> None:
+        """Stops taking calls and waits for those in flight: at most ``drain_timeout_seconds``, no
+        longer once ``cut_now`` is set. The listener stays open meanwhile."""
+        server = self.config.server
+        self._unready = True
+        if server.drain_delay_seconds and not cut_now.is_set():
+            await _wait(cut_now, server.drain_delay_seconds)
+        self.plane.draining = True
+        self.server.drain()
+        quiet = asyncio.Event()
+        self.plane.on_quiet = quiet.set
+        if self.plane.in_flight == 0:
+            quiet.set()
+        waiting = [self.loop.create_task(event.wait()) for event in (quiet, cut_now)]
+        done, pending = await asyncio.wait(
+            waiting, timeout=server.drain_timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in pending:
+            task.cancel()
+        if self.plane.in_flight:
+            self._log.warning("drain_cut", in_flight=self.plane.in_flight)
+            self.plane.cancel_all()
+        del done
+
+    async def stop(self) -> None:
+        """Ends everything. Call :meth:`drain` before, to let calls finish."""
+        self.plane.draining = True
+        self._unready = True
+        for listener in self._listeners:
+            listener.close()
+        self.plane.cancel_all()
+        await self._control.aclose()
+        await self.checker.aclose()
+        if self._checking is not None:
+            await self._checking
+        # What was written last goes out before the connections are cut.
+        await _flushed(self.server)
+        self.server.abort()
+        self.plane.close()
+        for link in self._probe_links.values():
+            link.pool.close()
+        self.server.close()
+        for listener in self._listeners:
+            await listener.wait_closed()
+        if self.config.server.unix:
+            Path(self.config.server.unix).unlink(missing_ok=True)
+        if self._access_log is not None:
+            self._access_log.close()
+
+    async def __aenter__(self) -> Gateway:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # --- backends ---------------------------------------------------------------------------
+
+    def add_backend(self, spec: BackendSpec) -> Backend:
+        """Registers a backend and has it checked at once. Raises ``ValueError`` (name taken)."""
+        backend = self.store.add(spec)
+        self.checker.watch(backend)
+        return backend
+
+    def remove_backend(self, name: str) -> None:
+        """Forgets a backend; running calls finish. Raises ``KeyError``."""
+        self.store.remove(name)
+        self.checker.forget(name)
+        link = self._probe_links.pop(name, None)
+        if link is not None:
+            link.pool.close()
+
+    async def _ask(self, backend: Backend, ask: Ask, timeout_s: float) -> Answer:
+        name = backend.spec.name
+        link = self._probe_links.get(name)
+        if link is None or not link.serves(backend):
+            if link is not None:
+                link.pool.close_idle()
+            link = probe_link(self.loop, backend, self.config.server.connect_timeout_seconds)
+            self._probe_links[name] = link
+        return await fetch_answer(link, ask, timeout_s)
+
+    def _checked(self, report: CheckReport) -> None:
+        before = self.store.snapshot.backends.get(report.name)
+        self.store.apply(report)
+        after = self.store.snapshot.backends.get(report.name)
+        if after is None or before is None:
+            return
+        if before.status is not after.status or before.reason != after.reason:
+            log = self._log.info if after.routable else self._log.warning
+            log(
+                "backend_state",
+                backend=after.name,
+                engine=after.engine.value,
+                status=after.status.value,
+                reason=after.reason,
+                models=len(after.models),
+            )
+
+    def _changed(self, _before: Snapshot, after: Snapshot) -> None:
+        self.plane.adopt(after)
+
+    # --- Hooks of the data plane ------------------------------------------------------------
+
+    def suspect(self, backend: str) -> None:
+        """Traffic saw it fail: probe it."""
+        self.checker.suspect(backend)
+
+    def forget_model(self, backend: str, model_id: str) -> None:
+        """It says it does not have this model."""
+        if backend in self.store.snapshot.backends:
+            self.store.forget_model(backend, model_id)
+            self.checker.suspect(backend)
+
+    def record(self, record: CallRecord) -> None:
+        """A call is over."""
+        self._recorder(record)
+
+    def unexpected(self, error: BaseException, request_id: str) -> None:
+        """A fault of our own: logged with its traceback."""
+        self._log.error("internal_error", request_id=request_id, exc_info=error)
+
+    def truncated(self, backend: str, model_id: str) -> None:
+        """An engine seems to have cut a prompt: said once per model."""
+        key = (backend, model_id)
+        if key not in self._models_cut and len(self._models_cut) < 1000:
+            self._models_cut.add(key)
+            self._log.warning(
+                "prompt_truncated",
+                backend=backend,
+                model=model_id,
+                hint="the engine read far fewer tokens than were sent; raise its context window",
+            )
+
+    def check_origin(self, request: Request) -> tuple[ApiError | None, Headers]:
+        """The rules for browsers' pages."""
+        return self._control.check_origin(request)
+
+    def page(
+        self, request: Request, connection: ServerConnection
+    ) -> tuple[bool, ClientHandler | None]:
+        """Answers our own pages, or hands over to the control plane."""
+        if self._control.handles(request.path):
+            return True, self._control.handle(request, connection)
+        _, cors = self._control.check_origin(request)
+        if request.method == b"OPTIONS" and cors:
+            return False, None
+        cors.append((b"x-request-id", self._page_id(request)))
+        answer = self._pages.answer(request, close=connection.must_close, headers=cors)
+        if answer is None:
+            return False, None
+        connection.write(answer)
+        connection.finish()
+        return True, None
+
+    def _page_id(self, request: Request) -> bytes:
+        value = request.header(b"x-request-id")
+        if value is not None and len(value) <= 200 and value.isascii() and b" " not in value:
+            return value
+        return self.plane.next_id().encode()
+
+    def _make_admin_app(self) -> AsgiApp:
+        from nexus.admin.app import create_admin_app
+
+        return create_admin_app(AdminReader(self.store, self.stats, lambda: self.plane.in_flight))
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+async def _flushed(server: HttpServer, timeout_s: float = 1.0) -> None:
+    """Waits until clients have taken what was written to them, but not for those that stall."""
+    deadline_s = monotonic() + timeout_s
+    while server.unwritten_bytes and monotonic() < deadline_s:
+        await asyncio.sleep(0.01)
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """A bound socket; ``::`` takes IPv4 too where the system can (uvloop alone binds v6 only)."""
+    infos = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = infos[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and host in ("::", ""):
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(address)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_dead_socket(path: Path) -> None:
+    """Removes a Unix socket that nobody listens on; a live one is another process's (traps).
+
+    Raises ``OSError`` when it is alive or no socket at all.
+    """
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise FileExistsError(f"{path} exists and is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(f"{path} is in use by another process")
+
+
+def raise_descriptor_limit() -> None:
+    """Raises the soft limit of open files to the hard one: at exhaustion the loop accepts and
+    closes without a word (traps: uvloop)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard and sys.platform != "darwin":
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
