@@ -126,6 +126,18 @@ def test_a_success_closes_it_and_forgets() -> None:
     assert live.open_for_s == 1.0
 
 
+def test_failures_before_an_outage_do_not_count_after_it() -> None:
+    """Once closed, the error rate starts anew: one failure does not open it again."""
+    live = BackendLive()
+    for _ in range(4):
+        breaker.record_failure(live, 1.0)
+        breaker.record_success(live, 1.0)
+    breaker.record_failure(live, 1.0, hard=True)
+    breaker.begin_trial(live, 2.0)
+    breaker.record_success(live, 2.0)
+    assert not breaker.record_failure(live, 2.1)
+
+
 def test_a_good_probe_makes_it_half_open_at_once() -> None:
     """A health check that found the backend well need not wait for the pause to end."""
     live = opened()

@@ -309,6 +309,47 @@ async def test_probe_now_returns_when_it_is_reported() -> None:
             await fleet.checker.probe_now("never there")
 
 
+async def test_checks_asked_for_at_the_same_time_wait_for_each_other() -> None:
+    """Never two checks of one backend at once, whoever asks."""
+    fleet = Fleet()
+    fleet.answer("b", GOOD)
+    fleet.delay_s["b"] = 1.0
+    fleet.checker.watch(backend())
+    async with fleet:
+        asking = [asyncio.ensure_future(fleet.checker.probe_now("b")) for _ in range(3)]
+        await fleet.time.advance(5.0)
+        assert all(task.done() for task in asking)
+    assert fleet.asking_most == 1
+
+
+async def test_what_is_forgotten_during_a_probe_now_is_not_reported() -> None:
+    """The check ends, its caller goes on, nobody hears of it."""
+    fleet = Fleet()
+    fleet.answer("b", GOOD)
+    fleet.delay_s["b"] = 1.0
+    fleet.checker.watch(backend())
+    asking = asyncio.ensure_future(fleet.checker.probe_now("b"))
+    await fleet.time.settle()
+    fleet.checker.forget("b")
+    await fleet.time.advance(2.0)
+    await asking
+    assert fleet.reports == []
+
+
+async def test_a_changed_spec_keeps_the_health_of_the_same_server_only() -> None:
+    """One bad check is borne by what was healthy; another server's first check decides."""
+    fleet = Fleet()
+    fleet.answer("b", GOOD)
+    fleet.checker.watch(backend())
+    async with fleet:
+        fleet.answer("b", TIMEOUT)
+        fleet.checker.watch(backend())
+        await fleet.time.settle()
+        fleet.checker.watch(msgspec.structs.replace(backend(), address=backend("moved").address))
+        await fleet.time.settle()
+    assert [r.status for r in fleet.reports] == [HEALTHY, HEALTHY, UNHEALTHY]
+
+
 async def test_a_cancelled_probe_now_does_not_end_the_checks() -> None:
     """The admin's connection broke in the middle: the backend is checked by its own task."""
     fleet = Fleet()

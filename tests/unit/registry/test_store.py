@@ -198,6 +198,7 @@ def test_a_pending_backend_waits_for_approval() -> None:
     registry.add(spec(source=Source.MDNS), status=PENDING)
     registry.apply(good("b", "m"))
     assert registry.snapshot.backends["b"].status is PENDING
+    assert registry.replace(spec(source=Source.MDNS, url="http://moved")).status is PENDING
     assert registry.approve("b").status is UNKNOWN
     registry.apply(good("b", "m"))
     assert registry.approve("b").status is HEALTHY
@@ -260,6 +261,16 @@ def test_configured_models_are_served_though_not_listed() -> None:
     assert extra.model.engine_name == "org/extra"
     (listed,) = registry.snapshot.candidates["m"]
     assert listed.model.context_length == 4096
+
+
+def test_a_model_listed_twice_is_one() -> None:
+    """The engine's first word counts."""
+    registry = store()
+    registry.add(spec())
+    registry.apply(good("b", model("m", context=1), model("m", context=2)))
+    (candidate,) = registry.snapshot.candidates["m"]
+    assert candidate.model.context_length == 1
+    assert len(registry.snapshot.backends["b"].models) == 1
 
 
 def test_aliases_route_but_a_real_model_wins() -> None:
