@@ -24,32 +24,32 @@ def play(reply: Reply, wire: Wire, speed: Speed) -> Iterator[Step]:
 
 def play_stream(reply: Stream, wire: Wire, speed: Speed) -> Iterator[Step]:
     """Head and events, without the end of the body; the head comes even if there are none."""
-    pending = wire.head(200, reply.content_type, None, reply.headers)
+    pending = [wire.head(200, reply.content_type, None, reply.headers)]
     if reply.head_first and speed.ttft_s:
-        yield pending
-        pending = b""
+        yield pending.pop()
     if speed.ttft_s:
         yield speed.ttft_s
     group = speed.events_per_write
     gap_s = group / speed.tokens_per_s if speed.tokens_per_s else 0.0
     held = 0
     for event in reply.events:
-        pending += wire.frame(event)
+        pending.append(wire.frame(event))
         held += 1
         if held == group:
-            yield pending
+            yield b"".join(pending)
             yield gap_s
-            pending, held = b"", 0
+            held = 0
+            pending.clear()
     for event in (*reply.tail, reply.done):
         if not event:
             continue
-        pending += wire.frame(event)
+        pending.append(wire.frame(event))
         if group:
-            yield pending
+            yield b"".join(pending)
             yield 0.0
-            pending = b""
+            pending.clear()
     if pending:
-        yield pending
+        yield b"".join(pending)
 
 
 def _wait(speed: Speed, reply: Plain) -> Iterator[Step]:

@@ -38,13 +38,13 @@ class RawClient:
 
     async def rest(self) -> tuple[bytes, bool]:
         """All bytes until the end, and whether that was a reset."""
-        data = b""
+        data = bytearray()
         try:
             while part := await asyncio.wait_for(self.reader.read(65536), DEADLINE_S):
                 data += part
         except ConnectionResetError:
-            return data, True
-        return data, False
+            return bytes(data), True
+        return bytes(data), False
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
         """One whole answer with length or chunks: status, headers, body."""
