@@ -16,7 +16,8 @@ from nexus.streams.sse import Payload, payloads
 
 __all__ = ["ChunkFacts", "Tap", "Terminal"]
 
-_DONE_EVENT = re.compile(rb"data:[ ]?\[DONE\]")
+_DONE_EVENT = re.compile(rb"(?:\A|(?<=[\r\n]))data:[ ]?\[DONE\]")
+_TOOL_CALLS = re.compile(rb'"tool_calls"\s*:\s*\[\s*[^\]\s]')
 _FINISH_STOP = re.compile(rb'("finish_reason"\s*:\s*)"stop"')
 _RESPONSE_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
@@ -104,7 +105,7 @@ class Tap:
         if usages:
             usages -= block.count(b'"usage":null') + block.count(b'"usage": null')
         if self._repairs and not self.tool_calls_seen:
-            self.tool_calls_seen = b'"tool_calls"' in block
+            self.tool_calls_seen = b'"tool_calls"' in block and bool(_TOOL_CALLS.search(block))
         if (
             finishes
             or usages
