@@ -13,13 +13,15 @@ the client; after it the client is told what is missing. Every way out passes :m
 from __future__ import annotations
 
 from enum import Enum
+from math import ceil
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from nexus.core.backend import Backend, EngineTraits
+from nexus.core.backend import BackendSpec, EngineTraits
 from nexus.core.call import Outcome, RequestProfile, RouteReason
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
 from nexus.core.ewma import Ewma
+from nexus.core.live import BreakerState
 from nexus.dialects.body import copy_field, replace_string
 from nexus.dialects.errors import (
     error_event,
@@ -56,7 +58,10 @@ if TYPE_CHECKING:
     from nexus.proxy.link import Link
     from nexus.proxy.plane import DataPlane
 
-__all__ = ["CallState", "Exchange"]
+__all__ = ["SILENCE_S", "CallState", "Exchange"]
+
+SILENCE_S = 15.0
+"""So long may a call be silent before its backend is probed (behaviour § 5.3)."""
 
 _KEEPALIVE = b": keep-alive\n\n"
 _EVENT_STREAM = (
@@ -80,49 +85,35 @@ class CallState(Enum):
 class Exchange:
     """One call from a client: its request, its attempts, its answer."""
 
-    __slots__ = (
-        "_attempt_at_s",
-        "_attempts",
-        "_began_s",
-        "_body",
-        "_chunked",
-        "_client",
-        "_close_after",
-        "_connection",
-        "_cors",
-        "_dial",
-        "_early_head",
-        "_failed",
-        "_fields",
-        "_head",
-        "_held_answer_bytes",
-        "_held_bytes",
-        "_idle_queue",
-        "_index",
-        "_last_read_s",
-        "_link",
-        "_outgoing",
-        "_plan",
-        "_plane",
-        "_poisoned",
-        "_record",
-        "_request",
-        "_scored",
-        "_stale_retried",
-        "_streams",
-        "_total_s",
-        "_upstream_headers",
-        "_view",
-        "_warning",
-        "client_credential",
-        "endpoint",
-        "profile",
-        "relay",
-        "request_id",
-        "state",
-        "upstream_status",
-    )
-
+    # What most calls never touch stands here once, not in every call: no __slots__, on purpose.
+    state = CallState.NEW
+    relay: Relay | None = None
+    upstream_status = 0
+    client_credential = False
+    _view: BodyView | None = None
+    _cors: Headers = []  # noqa: RUF012 - replaced whole, never changed
+    _index = 0
+    _attempts = 0
+    _attempt_at_s = 0.0
+    _failed: tuple[Failed, ...] = ()
+    _poisoned: tuple[Scored, ...] = ()
+    _connection: UpstreamConnection | None = None
+    _dial: Dial | None = None
+    _outgoing = (b"", b"")
+    _stale_retried = False
+    _is_trial = False
+    _streams = False
+    _silent_s = 0.0
+    _keepalive_s = 0.0
+    _last_read_s = 0.0
+    _timer: DeadlineQueue[Exchange] | None = None
+    _held_answer_bytes = 0
+    _upstream_headers: Headers = []  # noqa: RUF012 - replaced whole, never changed
+    _head = b""
+    _chunked = False
+    _early_head = False
+    _close_after = False
+    _warning = b""
     _plan: Plan
     _scored: Scored
     _link: Link
@@ -138,45 +129,19 @@ class Exchange:
         self._request = request
         self._client: ServerConnection | None = client
         self.endpoint = endpoint
-        self.state = CallState.NEW
+        self.profile = _UNREAD
         self._began_s = monotonic()
         self._fields: ClientFields = client_fields(request.headers)
         self.request_id = _request_id(self._fields.request_id) or plane.next_id()
+        self._body = body = request.body
+        self._held_bytes = request.held_bytes
         self._record = CallRecord(
             request_id=self.request_id,
             at_s=time(),
             endpoint=endpoint.path,
-            bytes_in=len(request.body),
+            bytes_in=len(body),
             attempts=[],
         )
-        self._body = request.body
-        self._view: BodyView | None = None
-        self._held_bytes = request.held_bytes
-        self._held_answer_bytes = 0
-        self.profile = _UNREAD
-        self._streams = False
-        self._close_after = False
-        self._idle_queue: DeadlineQueue[Exchange] | None = None
-        self._cors: Headers = []
-        self._index = 0
-        self._attempts = 0
-        self._attempt_at_s = 0.0
-        self._failed: list[Failed] = []
-        self._poisoned: list[Scored] = []
-        self._connection: UpstreamConnection | None = None
-        self._dial: Dial | None = None
-        self._stale_retried = False
-        self._total_s = 0.0
-        self._last_read_s = 0.0
-        self.relay: Relay | None = None
-        self.upstream_status = 0
-        self._upstream_headers: Headers = []
-        self.client_credential = False
-        self._head = b""
-        self._chunked = False
-        self._early_head = False
-        self._outgoing = (b"", b"")
-        self._warning = b""
 
     # --- begin ------------------------------------------------------------------------------
 
@@ -185,9 +150,10 @@ class Exchange:
         plane = self._plane
         plane.began()
         try:
-            refusal, self._cors = plane.hooks.check_origin(self._request)
-            if refusal is not None:
-                raise refusal
+            if self._fields.origin is not None:
+                refusal, self._cors = plane.hooks.check_origin(self._request)
+                if refusal is not None:
+                    raise refusal
             admit(
                 draining=plane.draining,
                 in_flight=plane.in_flight,
@@ -208,7 +174,7 @@ class Exchange:
     def _read_request(self) -> None:
         request = self._request
         record = self._record
-        encoding = request.header(b"content-encoding")
+        encoding = self._fields.encoding
         if encoding is not None:
             body = decode_body(self._body, encoding, self._plane.limits.max_body_bytes)
             if not self._plane.budget.take(len(body) - len(self._body)):
@@ -217,7 +183,7 @@ class Exchange:
                 )
             self._held_bytes += len(body) - len(self._body)
             self._body = body
-        pin_field = request.header(b"x-nexus-pin")
+        pin_field = self._fields.pin
         pin = pin_field.decode("latin-1") if pin_field else None
         if self.endpoint.multipart:
             content_type = (request.header(b"content-type") or b"").decode("latin-1")
@@ -247,13 +213,13 @@ class Exchange:
         self._attempts += 1
         self._attempt_at_s = now_s
         self._stale_retried = False
-        candidate.live.begin()
-        breaker.begin_trial(candidate.live, now_s)
-        active = plane.active.get(backend.spec.name)
-        if active is None:
-            active = plane.active[backend.spec.name] = set()
-        active.add(self)
-        self._start_timers(backend)
+        live = candidate.live
+        live.begin()
+        self._is_trial = live.breaker is not BreakerState.CLOSED and breaker.begin_trial(
+            live, now_s
+        )
+        link.active.add(self)
+        self._start_timer(backend.spec, now_s)
         connection = link.pool.take()
         if connection is not None:
             self._send(connection, head, body)
@@ -281,9 +247,11 @@ class Exchange:
                 param="model",
             )
         fields = self._fields
-        parts = [link.prefix(b"POST", self.endpoint.path.encode(), self._request.query)]
-        parts.append(fields.lines(traits.dropped_headers))
-        self.client_credential = bool(fields.credentials) and backend.spec.forwards_credentials
+        parts = [
+            link.post_prefix(self.endpoint.path, self._request.query),
+            fields.lines(traits.dropped_headers),
+        ]
+        self.client_credential = link.forwards_credentials and bool(fields.credentials)
         if self.client_credential:
             parts += fields.credentials
         own_id = self.request_id
@@ -306,51 +274,35 @@ class Exchange:
         if self._client is not None and self._client.write_paused:
             connection.pause()
 
-    def _start_timers(self, backend: Backend) -> None:
-        plane = self._plane
-        limits = plane.limits
-        spec = backend.spec
-        # All attempts share one deadline; a backend with its own starts that one (§ 5.3).
-        total_s = _either(spec.request_timeout_s, limits.request_timeout_s)
-        if total_s != self._total_s:
-            if self._total_s:
-                plane.total_timers.of(self._total_s).discard(self)
-            self._total_s = total_s
-            if total_s:
-                plane.total_timers.of(total_s).add(self)
-        first_byte_s = _either(spec.first_byte_timeout_s, limits.first_byte_timeout_s)
-        if first_byte_s:
-            plane.first_byte_timers.of(first_byte_s).add(self)
-        plane.silence_timer.add(self)
-        if self._streams and limits.stream_keepalive_s and self._attempts == 1:
-            plane.keepalive_timer.add(self)
-
     def _leave(self, outcome: str, status: int) -> None:
         """The attempt at hand is over: every counter that it moved moves back."""
-        plane = self._plane
         scored = self._scored
-        backend = scored.candidate.backend
-        name = backend.spec.name
         scored.candidate.live.end()
-        active = plane.active[name]
-        active.discard(self)
-        if not active:
-            del plane.active[name]
-        self._stop_first_byte_timer()
-        plane.silence_timer.discard(self)
+        link = self._link
+        link.active.discard(self)
         self.relay = None
-        plane.budget.give(self._held_answer_bytes)
-        self._held_answer_bytes = 0
+        if self._held_answer_bytes:
+            self._plane.budget.give(self._held_answer_bytes)
+            self._held_answer_bytes = 0
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
         connection = self._connection
-        self._connection = None
-        if connection is not None and connection.handler is self:
-            connection.discard()
+        if connection is not None:
+            self._connection = None
+            if connection.handler is self:
+                connection.discard()
         self._record.attempts.append(
-            AttemptRecord(name, outcome, status, (monotonic() - self._attempt_at_s) * 1000.0)
+            AttemptRecord(
+                link.name, outcome, status, round((monotonic() - self._attempt_at_s) * 1000.0, 3)
+            )
         )
+
+    def _release_trial(self) -> None:
+        """The attempt ends without a verdict: if it was the breaker's trial, another may be."""
+        if self._is_trial:
+            self._is_trial = False
+            breaker.release_trial(self._scored.candidate.live)
 
     def fail(self, failure: AttemptFailure) -> None:
         """The attempt at hand failed before the commit: the next candidate, or the final answer."""
@@ -359,7 +311,7 @@ class Exchange:
         name = scored.candidate.backend.spec.name
         now_s = monotonic()
         self._leave(failure.kind.value, failure.status)
-        self._failed.append(Failed(name, failure))
+        self._failed += (Failed(name, failure),)
         self._blame(scored, failure, now_s)
         if self._may_go_on(failure, now_s):
             try:
@@ -386,9 +338,9 @@ class Exchange:
             if lost or kind in (FailureKind.TIMEOUT, FailureKind.BROKEN_STREAM):
                 plane.hooks.suspect(name)
         else:
-            breaker.release_trial(live)
-            if failure.status >= 500 and kind is FailureKind.STATUS:
-                self._poisoned.append(scored)
+            self._release_trial()
+            if failure.status >= 500 and kind in (FailureKind.STATUS, FailureKind.ERROR_EVENT):
+                self._poisoned += (scored,)
         if failure.retry_after_s and not self.client_credential:
             live.parked_until_s = max(live.parked_until_s, now_s + failure.retry_after_s)
         if kind is FailureKind.MODEL_NOT_HERE:
@@ -503,92 +455,118 @@ class Exchange:
             self.fail(failure)
 
     # --- deadlines --------------------------------------------------------------------------
+    #
+    # One timer per call, set to the earliest of what may come next; when it rings, the clock tells
+    # which it was (behaviour § 5.3). Most calls end before it ever rings.
 
-    def on_deadline(self) -> None:
-        """The whole call took too long (a stream: to its first data event)."""
-        self._total_s = 0.0
-        if self.committed and self.profile.stream:
+    def _start_timer(self, spec: BackendSpec, now_s: float) -> None:
+        limits = self._plane.limits
+        # All attempts share one deadline; a backend with its own brings that one along.
+        self._total_s = _either(spec.request_timeout_s, limits.request_timeout_s)
+        self._first_byte_s = _either(spec.first_byte_timeout_s, limits.first_byte_timeout_s)
+        self._silent_s = now_s + SILENCE_S
+        if self._streams and limits.stream_keepalive_s and self._attempts == 1:
+            self._keepalive_s = now_s + limits.stream_keepalive_s
+        self._set_timer(self._next_ring_s(now_s))
+
+    def _next_ring_s(self, now_s: float) -> float:
+        """Seconds until something is due, before the commit."""
+        due_s = self._silent_s
+        if self._total_s:
+            due_s = min(due_s, self._began_s + self._total_s)
+        if self._first_byte_s:
+            due_s = min(due_s, self._attempt_at_s + self._first_byte_s)
+        if self._keepalive_s:
+            due_s = min(due_s, self._keepalive_s)
+        return due_s - now_s
+
+    def _set_timer(self, length_s: float) -> None:
+        # Lengths are rounded up so that few queues serve all calls.
+        step = 1.0 if length_s > 2.0 else 0.05
+        timer = self._plane.timers.of(step * ceil(length_s / step - 1e-6) if length_s > 0 else step)
+        if self._timer is not None and self._timer is not timer:
+            self._timer.discard(self)
+        self._timer = timer
+        timer.add(self)
+
+    def on_timer(self) -> None:
+        """The timer rang."""
+        self._timer = None
+        if self.state is CallState.RELAYING:
+            self._on_timer_relaying()
             return
-        failure = AttemptFailure(
-            FailureKind.TIMEOUT, "no answer within the request timeout", elsewhere=False
-        )
-        if self.committed:
-            self.break_off(failure)
+        if self.state is CallState.DONE:
             return
-        scored = self._scored
-        self._leave(failure.kind.value, 0)
-        self._blame_timeout(scored)
+        now_s = monotonic()
+        if self._total_s and now_s >= self._began_s + self._total_s:
+            self._on_deadline()
+            return
+        if self._first_byte_s and now_s >= self._attempt_at_s + self._first_byte_s:
+            self.fail(
+                AttemptFailure(
+                    FailureKind.TIMEOUT, f"no first byte within {self._first_byte_s:g} s"
+                )
+            )
+            return
+        if now_s >= self._silent_s:
+            # Nothing yet for a while: is the backend still there?
+            self._silent_s = now_s + SILENCE_S
+            self._plane.hooks.suspect(self._link.name)
+        if self._keepalive_s and now_s >= self._keepalive_s:
+            self._keepalive_s = now_s + self._plane.limits.stream_keepalive_s
+            self._keep_alive()
+        self._set_timer(self._next_ring_s(now_s))
+
+    def _on_deadline(self) -> None:
+        """The call took too long (a stream: to its first data event): perhaps a long one, perhaps
+        a stuck backend. A probe tells which."""
+        self._release_trial()
+        self._leave(FailureKind.TIMEOUT.value, 0)
+        self._plane.hooks.suspect(self._link.name)
         self._answer_error(ApiError.gateway_timeout())
 
-    def _blame_timeout(self, scored: Scored) -> None:
-        """A call that ran out of time: perhaps long, perhaps stuck. The probe tells which."""
-        breaker.release_trial(scored.candidate.live)
-        self._plane.hooks.suspect(scored.candidate.backend.spec.name)
-
-    def on_first_byte_timeout(self) -> None:
-        """This backend took too long to begin."""
-        if self.committed:
+    def _on_timer_relaying(self) -> None:
+        now_s = monotonic()
+        if not self.profile.stream:
+            if not self._total_s:
+                return
+            if now_s < self._began_s + self._total_s:
+                self._set_timer(self._began_s + self._total_s - now_s)
+            else:
+                self.break_off(
+                    AttemptFailure(FailureKind.TIMEOUT, "no whole answer in time", elsewhere=False)
+                )
             return
-        limit_s = _either(
-            self._scored.candidate.backend.spec.first_byte_timeout_s,
-            self._plane.limits.first_byte_timeout_s,
-        )
-        self.fail(AttemptFailure(FailureKind.TIMEOUT, f"no first byte within {limit_s:g} s"))
-
-    def on_idle_timeout(self) -> None:
-        """Perhaps the stream fell silent: look at the clock of its last byte."""
-        if self.state is not CallState.RELAYING or self._client is None:
-            return
-        idle_s = self._idle_s()
-        left_s = self._last_read_s + idle_s - monotonic()
-        if self._client.write_paused:
+        idle_s = self._idle_s
+        left_s = self._last_read_s + idle_s - now_s
+        if self._client is not None and self._client.write_paused:
             left_s = idle_s  # it is the client who is slow
         if left_s > 0:
-            # Lengths are rounded up to seconds so that few queues serve all streams.
-            self._wait_idle(min(idle_s, float(int(left_s) + 1)))
+            self._set_timer(left_s)
             return
-        failure = AttemptFailure(FailureKind.TIMEOUT, f"silent for {idle_s:g} s")
         connection = self._connection
         self._connection = None
         if connection is not None:
             connection.discard()
         if self.relay is not None:
-            self.relay.broken(failure)
+            self.relay.broken(AttemptFailure(FailureKind.TIMEOUT, f"silent for {idle_s:g} s"))
 
-    def on_silence(self) -> None:
-        """Nothing yet for a while: is the backend still there?"""
-        if not self.committed and self.state is not CallState.DONE:
-            self._plane.hooks.suspect(self._scored.candidate.backend.spec.name)
-            self._plane.silence_timer.add(self)
-
-    def on_keepalive(self) -> None:
-        """The stream has nothing to say yet: a head and a comment keep proxies in front content."""
-        client = self._client
-        if self.committed or self.state is CallState.DONE or client is None:
-            return
-        if not self._early_head:
-            self._early_head = True
-            self._chunked = not client.http10
-            head = [status_line(200), _EVENT_STREAM, *self._own_lines()]
-            head.append(self._framing_line())
-            self._head = b"".join(head) + b"\r\n"
-        self.send(_KEEPALIVE)
-        self._plane.keepalive_timer.add(self)
-
-    def _wait_idle(self, length_s: float) -> None:
-        self._idle_queue = self._plane.idle_timers.of(length_s)
-        self._idle_queue.add(self)
-
+    @property
     def _idle_s(self) -> float:
         spec = self._scored.candidate.backend.spec
         return _either(spec.stream_idle_timeout_s, self._plane.limits.stream_idle_timeout_s)
 
-    def _stop_first_byte_timer(self) -> None:
-        plane = self._plane
-        spec = self._scored.candidate.backend.spec
-        first_byte_s = _either(spec.first_byte_timeout_s, plane.limits.first_byte_timeout_s)
-        if first_byte_s:
-            plane.first_byte_timers.of(first_byte_s).discard(self)
+    def _keep_alive(self) -> None:
+        """The stream has nothing to say yet: a head and a comment keep proxies in front content."""
+        client = self._client
+        if client is None:
+            return
+        if not self._early_head:
+            self._early_head = True
+            self._chunked = not client.http10
+            head = [status_line(200), _EVENT_STREAM, *self._own_lines(), self._framing_line()]
+            self._head = b"".join(head) + b"\r\n"
+        self.send(_KEEPALIVE)
 
     # --- what relays use --------------------------------------------------------------------
 
@@ -626,12 +604,13 @@ class Exchange:
     def hold(self, size: int) -> bool:
         """Whether an answer of ``size`` bytes so far may be held on; takes them of the budget."""
         plane = self._plane
-        if size > plane.limits.max_held_response_bytes:
-            return False
-        if not plane.budget.take(size - self._held_answer_bytes):
-            return False
-        self._held_answer_bytes = size
-        return True
+        more = size - self._held_answer_bytes
+        if size <= plane.limits.max_held_response_bytes and plane.budget.take(more):
+            self._held_answer_bytes = size
+            return True
+        plane.budget.give(self._held_answer_bytes)
+        self._held_answer_bytes = 0
+        return False
 
     def translator(self) -> OllamaStream:
         """A translator for a stream in Ollama's dialect."""
@@ -655,21 +634,17 @@ class Exchange:
         )
         if failure is None or failure.kind is FailureKind.STATUS:
             failure = AttemptFailure(
-                FailureKind.ERROR_EVENT, read.message[:300] or "answered with an error object"
+                FailureKind.ERROR_EVENT,
+                read.message[:300] or "answered with an error object",
+                status=500,
+                against_backend=False,
             )
         self.fail(failure)
 
     def commit_stream(self) -> None:
         """The first data event is here: from now on this backend's stream is the answer."""
         self._commit()
-        plane = self._plane
-        plane.keepalive_timer.discard(self)
-        if self._total_s:
-            plane.total_timers.of(self._total_s).discard(self)
-            self._total_s = 0.0
-        idle_s = self._idle_s()
-        if idle_s:
-            self._wait_idle(idle_s)
+        self._stream_clocks()
         if self._early_head:
             return
         client = self._client
@@ -684,9 +659,19 @@ class Exchange:
         lines.append(b"\r\n")
         self._head = b"".join(lines)
 
+    def _stream_clocks(self) -> None:
+        """A stream has begun: the call's deadline is over, silence counts from now on (§ 5.3)."""
+        idle_s = self._idle_s
+        if idle_s:
+            self._set_timer(idle_s)
+        else:
+            self._stop_timer()
+
     def commit_bytes(self) -> None:
         """A body of bytes begins: its head, framed as the backend framed it."""
         self._commit()
+        if self.profile.stream:
+            self._stream_clocks()
         client = self._client
         http10 = client is None or client.http10
         length = next((v for n, v in self._upstream_headers if n == b"content-length"), None)
@@ -706,17 +691,19 @@ class Exchange:
 
     def _commit(self) -> None:
         self.state = CallState.RELAYING
-        plane = self._plane
-        plane.silence_timer.discard(self)
-        self._stop_first_byte_timer()
         now_s = monotonic()
-        self._record.ttft_ms = (now_s - self._began_s) * 1000.0
+        self._record.ttft_ms = round((now_s - self._began_s) * 1000.0, 3)
         candidate = self._scored.candidate
         if self.profile.stream:
             average = candidate.live.ttft.get(candidate.model.id)
             if average is None:
                 average = candidate.live.ttft[candidate.model.id] = Ewma()
             average.add(now_s - self._attempt_at_s, now_s)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.discard(self)
+            self._timer = None
 
     def send(self, data: bytes) -> None:
         """Relays bytes, with the head before the first of them."""
@@ -775,7 +762,14 @@ class Exchange:
             body = normalised
             content_type = b"application/json"
         if self._early_head:
-            self._end_early(b"data: " + body.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n\n")
+            data = body.replace(b"\n", b" ").replace(b"\r", b" ").lstrip()
+            if self.endpoint.terminal is Terminal.RESPONSE_EVENT:
+                event = b'event: error\ndata: {"type":"error",' + data[1:] + b"\n\n"
+            else:
+                event = b"data: " + data + b"\n\n"
+                if self.endpoint.has_done:
+                    event += b"data: [DONE]\n\n"
+            self._end_early(event)
         else:
             lines.insert(0, status_line(status))
             lines.append(b"content-type: " + (content_type or b"application/json") + b"\r\n")
@@ -911,30 +905,25 @@ class Exchange:
         if client is not None:
             client.cut()
         if self._at_backend:
-            breaker.release_trial(self._scored.candidate.live)
+            self._release_trial()
             self._served_by()
             self._leave(outcome.value, self.upstream_status)
         self._finish(outcome, 0, error="client left" if client is None else "cut")
 
     @property
     def _at_backend(self) -> bool:
-        return self.state in (
-            CallState.DIALING,
-            CallState.WAITING,
-            CallState.HELD,
-            CallState.RELAYING,
-        ) and self in self._plane.active.get(self._name, ())
+        return self._attempts > 0 and self in self._link.active
 
     @property
     def _name(self) -> str:
-        return self._scored.candidate.backend.spec.name
+        return self._link.name
 
     # --- answers of our own -----------------------------------------------------------------
 
     def _answer_error(self, error: ApiError) -> None:
         """The call ends with an error of ours."""
-        if self._attempts and self._at_backend:
-            breaker.release_trial(self._scored.candidate.live)
+        if self._at_backend:
+            self._release_trial()
             self._leave("abandoned", 0)
         status = error.status
         if self._early_head:
@@ -1054,12 +1043,7 @@ class Exchange:
             return
         self.state = CallState.DONE
         plane = self._plane
-        if self._total_s:
-            plane.total_timers.of(self._total_s).discard(self)
-        if self._streams:
-            plane.keepalive_timer.discard(self)
-        if self._idle_queue is not None:
-            self._idle_queue.discard(self)
+        self._stop_timer()
         plane.budget.give(self._held_bytes)
         self._held_bytes = 0
         self._body = b""
@@ -1070,7 +1054,7 @@ class Exchange:
         record.error = error
         if self._failed and not record.backend:
             record.backend = self._failed[-1].backend
-        record.duration_ms = (monotonic() - self._began_s) * 1000.0
+        record.duration_ms = round((monotonic() - self._began_s) * 1000.0, 3)
         plane.finished(record)
 
 

@@ -46,9 +46,12 @@ class ClientFields:
     """The client's header fields, sorted once per call: ``lines`` go to every backend (except the
     ones named in its engine's ``dropped_headers``), ``credentials`` only where they may."""
 
-    __slots__ = ("credentials", "names", "request_id", "values")
+    __slots__ = ("credentials", "encoding", "names", "origin", "pin", "request_id", "values")
 
     def __init__(self) -> None:
+        self.encoding: bytes | None = None
+        self.origin: bytes | None = None
+        self.pin: bytes | None = None
         self.names: list[bytes] = []
         self.values: list[bytes] = []
         self.credentials: list[bytes] = []
@@ -75,34 +78,49 @@ def client_fields(headers: Headers) -> ClientFields:
     for name, value in headers:
         if name in _STAY_HERE:
             if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-                named = connection_names(value)
+                named = connection_names(value) | (named or set())
             elif name == b"x-request-id" and fields.request_id is None:
                 fields.request_id = value
+            elif name == b"content-encoding":
+                # Several fields are one list (RFC 9110 § 5.3), and a list of codings is refused.
+                known = fields.encoding
+                fields.encoding = value if known is None else known + b"," + value
+            elif name == b"origin":
+                fields.origin = value
         elif name in CREDENTIAL_HEADERS:
             fields.credentials.append(name + b": " + value + b"\r\n")
         elif not name.startswith(b"x-nexus-"):
             names.append(name)
             values.append(name + b": " + value + b"\r\n")
+        elif name == b"x-nexus-pin":
+            fields.pin = value
     if named:
         kept = [(n, v) for n, v in zip(names, values, strict=True) if n not in named]
         fields.names = [n for n, _ in kept]
         fields.values = [v for _, v in kept]
+        fields.credentials = [
+            line for line in fields.credentials if line.partition(b":")[0] not in named
+        ]
     return fields
 
 
 def answer_fields(headers: Headers, out: list[bytes]) -> bytes | None:
     """Appends the backend's fields that may pass to ``out``; returns its Content-Type."""
     content_type: bytes | None = None
-    named: set[bytes] = set()
+    named: set[bytes] | None = None
+    first = len(out)
     append: Callable[[bytes], None] = out.append
     for name, value in headers:
         if name in _ANSWER_DROPPED:
             if name == b"content-type":
                 content_type = value
-            elif name == b"connection":
-                named |= connection_names(value)
+            elif name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+                named = connection_names(value) | (named or set())
             continue
-        if name.startswith((b"x-nexus-", b"access-control-")) or name in named:
+        if name.startswith((b"x-nexus-", b"access-control-")):
             continue
         append(name + b": " + value + b"\r\n")
+    if named:
+        # Connection may stand behind what it names.
+        out[first:] = [line for line in out[first:] if line.partition(b":")[0] not in named]
     return content_type

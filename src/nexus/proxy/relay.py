@@ -170,6 +170,12 @@ class PassThrough:
 
     def end(self) -> None:
         if not self._started:
+            if self._exchange.upstream_status == 204:
+                failure = AttemptFailure(
+                    FailureKind.INVALID, "Invalid backend response: no content (204)"
+                )
+                self._exchange.fail(failure)
+                return
             self._started = True
             self._exchange.commit_bytes()
         data = b"".join(self._parts)
@@ -334,7 +340,8 @@ class StreamAnswer:
         events = payloads(block)
         if not events:
             # Only comments so far: they are passed on with the first event.
-            self._held = block[-_COMMENT_BYTES_MAX:]
+            # Too many are dropped whole: a cut one would be a field.
+            self._held = block if len(block) <= _COMMENT_BYTES_MAX else b""
             return False
         first = events[0]
         if first.data.startswith(b"[DONE]"):
@@ -401,6 +408,11 @@ class StreamAnswer:
             self._line(self._lines.end())
             return
         rest = self._buffer.take_rest()
+        if not rest.strip(b"\r\n"):
+            # Line ends alone: of a CRLF that was cut in two, or blank.
+            if self._exchange.committed and self._translator is None:
+                self._exchange.send(rest)
+            return
         whole = payloads(rest)
         if whole and all(p.data.startswith(b"[DONE]") or read_chunk(p.data) for p in whole):
             self._block(rest + b"\n\n")
