@@ -65,9 +65,11 @@ def read_profile(
 
     messages = fields.get("messages")
     if messages is not None:
-        if requires_messages and memoryview(messages)[0] != 0x5B:  # [
+        value = _value(messages)
+        # A list that Python's stack cannot hold decodes to nothing and is a list all the same.
+        if requires_messages and type(value) is not list and memoryview(messages)[0] != 0x5B:  # [
             raise ApiError.bad_request("'messages' must be a list.", param="messages")
-        text_bytes, images = _measure_messages(_value(messages))
+        text_bytes, images = _measure_messages(value)
     elif requires_messages:
         raise ApiError.bad_request("'messages' is missing.", param="messages")
     for name in _TEXT_FIELDS:
