@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from nexus.core.backend import Backend
@@ -11,15 +12,30 @@ from nexus.engines.table import adapter_for
 from nexus.http1.headers import encode_value
 from nexus.http1.pool import Pool
 
+if TYPE_CHECKING:
+    from nexus.proxy.exchange import Exchange
+
 __all__ = ["Link"]
 
 _NAMES_MAX = 1024
 
 
 class Link:
-    """The way to one backend. Made anew when its address, credentials or engine change."""
+    """The way to one backend. Made anew when its address, credentials or engine change.
 
-    __slots__ = ("_answer_heads", "_prefixes", "_suffix", "adapter", "backend", "pool", "sends_key")
+    ``active`` are the calls that are at it now."""
+
+    __slots__ = (
+        "_answer_heads",
+        "_prefixes",
+        "_suffix",
+        "active",
+        "adapter",
+        "backend",
+        "forwards_credentials",
+        "name",
+        "pool",
+    )
 
     def __init__(
         self,
@@ -32,7 +48,9 @@ class Link:
         spec = backend.spec
         self.backend = backend
         self.adapter: Adapter = adapter_for(backend.engine)
-        self.sends_key = bool(spec.api_key)
+        self.name = spec.name
+        self.forwards_credentials = spec.forwards_credentials
+        self.active: set[Exchange] = set()
         self.pool = Pool(
             loop,
             backend.address,
@@ -46,7 +64,7 @@ class Link:
         )
         query = "&".join(part for part in (backend.address.query, urlencode(spec.query)) if part)
         self._suffix = query.encode()
-        self._prefixes: dict[tuple[bytes, bytes], bytes] = {}
+        self._prefixes: dict[str, bytes] = {}
         self._answer_heads: dict[str, bytes] = {}
 
     def serves(self, backend: Backend) -> bool:
@@ -54,17 +72,18 @@ class Link:
         own = self.backend
         return own is backend or (own.spec == backend.spec and own.engine == backend.engine)
 
-    def prefix(self, method: bytes, path: bytes, query: bytes = b"") -> bytes:
-        """Request line and the header fields that every request to this backend carries, without
-        the final blank line. ``path`` is the OpenAI path, e.g. ``/v1/chat/completions``."""
-        if query:
-            return self._make_prefix(method, path, query)
-        cached = self._prefixes.get((method, path))
-        if cached is None:
-            cached = self._prefixes[method, path] = self._make_prefix(method, path, b"")
-        return cached
+    def post_prefix(self, path: str, query: bytes) -> bytes:
+        """Request line and the header fields that every POST to this backend carries, without the
+        final blank line. ``path`` is the OpenAI path, e.g. ``/v1/chat/completions``."""
+        prefix = self._prefixes.get(path) if not query else None
+        if prefix is None:
+            prefix = self.prefix(b"POST", path.encode(), query)
+            if not query:
+                self._prefixes[path] = prefix
+        return prefix
 
-    def _make_prefix(self, method: bytes, path: bytes, query: bytes) -> bytes:
+    def prefix(self, method: bytes, path: bytes, query: bytes = b"") -> bytes:
+        """The same for any method and path (health checks)."""
         backend = self.backend
         spec = backend.spec
         queries = b"&".join(part for part in (self._suffix, query) if part)

@@ -18,7 +18,7 @@ from nexus.dialects.errors import error_body
 from nexus.http1.headers import Headers, serialise_response
 from nexus.http1.message import Request
 from nexus.http1.server import ClientHandler, ServerConnection
-from nexus.http1.timers import DeadlineQueue, DeadlineQueues
+from nexus.http1.timers import DeadlineQueues
 from nexus.proxy.endpoints import ENDPOINTS
 from nexus.proxy.exchange import Exchange
 from nexus.proxy.link import Link
@@ -26,8 +26,6 @@ from nexus.routing.router import Router
 from nexus.telemetry.record import CallRecord
 
 __all__ = ["DataPlane", "Hooks", "PlaneLimits"]
-
-_SILENCE_S = 15.0
 
 
 class PlaneLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,23 +77,18 @@ class DataPlane:
         "_id_prefix",
         "_ids",
         "_links",
-        "active",
         "budget",
         "draining",
-        "first_byte_timers",
         "hooks",
-        "idle_timers",
         "in_flight",
-        "keepalive_timer",
         "limits",
         "loop",
         "on_quiet",
         "retry_budget",
         "rng",
         "router",
-        "silence_timer",
         "snapshot",
-        "total_timers",
+        "timers",
     )
 
     def __init__(
@@ -120,21 +113,12 @@ class DataPlane:
         self.in_flight = 0
         self.on_quiet: Callable[[], None] | None = None
         self.retry_budget = TokenBucket(100.0, 10.0)
-        self.active: dict[str, set[Exchange]] = {}
         self._links: dict[str, Link] = {}
         self._ids = 0
         bits = f"{rng.getrandbits(80):020x}"
         # Shaped like a UUID (version 4): some engines refuse any other request id.
         self._id_prefix = f"{bits[:8]}-{bits[8:12]}-4{bits[12:15]}-8{bits[15:18]}-"
-        self.total_timers: DeadlineQueues[Exchange] = DeadlineQueues(loop, Exchange.on_deadline)
-        self.first_byte_timers: DeadlineQueues[Exchange] = DeadlineQueues(
-            loop, Exchange.on_first_byte_timeout
-        )
-        self.idle_timers: DeadlineQueues[Exchange] = DeadlineQueues(loop, Exchange.on_idle_timeout)
-        self.silence_timer = DeadlineQueue(loop, _SILENCE_S, Exchange.on_silence)
-        self.keepalive_timer = DeadlineQueue(
-            loop, limits.stream_keepalive_s or 3600.0, Exchange.on_keepalive
-        )
+        self.timers: DeadlineQueues[Exchange] = DeadlineQueues(loop, Exchange.on_timer)
 
     # --- http1.server.Service ---------------------------------------------------------------
 
@@ -216,14 +200,17 @@ class DataPlane:
         """The way to ``backend``, made anew when it changed."""
         link = self._links.get(backend.spec.name)
         if link is None or not link.serves(backend):
-            if link is not None:
-                link.pool.close_idle()
+            before = link
             link = Link(
                 self.loop,
                 backend,
                 connect_timeout_s=self.limits.connect_timeout_s,
                 idle_max=self.limits.pool_idle_per_backend,
             )
+            if before is not None:
+                # Calls under way finish on the old connections; they are known here all the same.
+                before.pool.close_idle()
+                link.active = before.active
             self._links[backend.spec.name] = link
         return link
 
@@ -248,20 +235,22 @@ class DataPlane:
         for name, old in before.backends.items():
             new = snapshot.backends.get(name)
             if new is None:
-                link = self._links.pop(name, None)
+                link = self._links.get(name)
                 if link is not None:
                     link.pool.close_idle()
+                    if not link.active:
+                        del self._links[name]
             elif (
                 old.status is not BackendStatus.UNHEALTHY
                 and new.status is BackendStatus.UNHEALTHY
-                and name in self.active
+                and name in self._links
             ):
                 failure = AttemptFailure(
                     FailureKind.BACKEND_LOST,
                     f"turned unhealthy ({new.reason})",
                     against_backend=False,
                 )
-                for exchange in list(self.active[name]):
+                for exchange in list(self._links[name].active):
                     exchange.on_backend_lost(failure)
 
     def drop_connections(self) -> None:
@@ -271,8 +260,8 @@ class DataPlane:
 
     def cancel_all(self) -> None:
         """Ends every call: the drain is over."""
-        for exchanges in list(self.active.values()):
-            for exchange in list(exchanges):
+        for link in list(self._links.values()):
+            for exchange in list(link.active):
                 exchange.shut()
 
     def close(self) -> None:
@@ -280,22 +269,17 @@ class DataPlane:
         for link in self._links.values():
             link.pool.close()
         self._links.clear()
-        self.total_timers.clear()
-        self.first_byte_timers.clear()
-        self.idle_timers.clear()
-        self.silence_timer.clear()
-        self.keepalive_timer.clear()
+        self.timers.clear()
+
+    @property
+    def active(self) -> int:
+        """How many calls are at a backend."""
+        return sum(len(link.active) for link in self._links.values())
 
     @property
     def timers_waiting(self) -> int:
         """How many deadlines are pending: 0 when nothing is in flight."""
-        return (
-            len(self.total_timers)
-            + len(self.first_byte_timers)
-            + len(self.idle_timers)
-            + len(self.silence_timer)
-            + len(self.keepalive_timer)
-        )
+        return len(self.timers)
 
     def pooled(self, name: str) -> tuple[int, int, int]:
         """Connections to a backend: open, idle, opened ever."""
