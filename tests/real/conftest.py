@@ -1,0 +1,135 @@
+"""Fixtures that start real engines. llama.cpp is always there (the ``real`` extra); Ollama is a
+binary that no registry carries, so tests with it are skipped where none is found."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.real import tiny_model, tiny_vocabulary
+from tests.real.servers import LlamaCpp, Nexus, Ollama, Server
+
+_ROOT = Path(__file__).parents[2]
+_CACHE = _ROOT / ".cache" / "real"
+_ARCHIVE = "ollama-linux-amd64.tar.xz"
+_ARCHIVE_FOLDERS = (_ROOT, _ROOT.parent, _ROOT.parent / "shared" / "engines")
+
+StartLlamaCpp = Callable[..., LlamaCpp]
+StartNexus = Callable[..., Nexus]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests here drive real engines."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf() -> Path:
+    """The tiny model, made once for each version of its generator."""
+    sources = [Path(str(module.__file__)) for module in (tiny_model, tiny_vocabulary)]
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    path = _CACHE / f"{tiny_model.TINY_NAME}-{key}.gguf"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tiny_model.write_model(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[list[Server]]:
+    """Whatever is started; ended in reverse order."""
+    started: list[Server] = []
+    yield started
+    for server in reversed(started):
+        server.end()
+
+
+@pytest.fixture(scope="session")
+def llamacpp_server(
+    tiny_gguf: Path, servers: list[Server], tmp_path_factory: pytest.TempPathFactory
+) -> StartLlamaCpp:
+    """Starts a llama.cpp server: ``llamacpp_server(name, *arguments)``."""
+
+    def start(name: str, *arguments: str) -> LlamaCpp:
+        server = LlamaCpp(name, tiny_gguf, tmp_path_factory.mktemp(name), *arguments)
+        servers.append(server)
+        return server
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def nexus_server(servers: list[Server], tmp_path_factory: pytest.TempPathFactory) -> StartNexus:
+    """Starts a gateway: ``nexus_server(backends, settings)``."""
+
+    def start(backends: Mapping[str, str], settings: str = "") -> Nexus:
+        server = Nexus(tmp_path_factory.mktemp("nexus"), backends, settings)
+        servers.append(server)
+        return server
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def ollama_server(
+    tiny_gguf: Path, servers: list[Server], tmp_path_factory: pytest.TempPathFactory
+) -> Ollama:
+    """A real Ollama with ``nexus-tiny`` (window 4096), ``nexus-tools`` and ``nexus-think``."""
+    server = Ollama(_ollama_binary(), tmp_path_factory.mktemp("ollama"))
+    servers.append(server)
+    turns = "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
+    tools = "{{ if .Tools }}<tools>{{ range .Tools }}{{ . }}{{ end }}</tools>{{ end }}"
+    thought = "{{ if .Think }}<think>\n{{ end }}"
+    calls = "{{ range .Messages }}{{ range .ToolCalls }}<tool_call>{{ end }}{{ end }}"
+    thinks = (
+        "{{ range .Messages }}{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ end }}"
+    )
+    ask = "<|im_start|>assistant\n"
+    for model, template in {
+        "nexus-tiny": "",
+        "nexus-tools": f"{tools}{calls}{turns}{ask}",
+        "nexus-think": f"{thinks}{turns}{ask}{thought}",
+    }.items():
+        line = f'TEMPLATE """{template}"""\n' if template else ""
+        server.create(model, tiny_gguf, f"{line}PARAMETER num_ctx 4096\n")
+    return server
+
+
+def _ollama_binary() -> Path:
+    given = os.environ.get("NEXUS_TEST_OLLAMA")
+    if given:
+        return Path(given)
+    found = shutil.which("ollama")
+    if found:
+        return Path(found)
+    binary = _CACHE / "ollama-dist" / "bin" / "ollama"
+    if binary.exists():
+        return binary
+    for folder in _ARCHIVE_FOLDERS:
+        archive = folder / _ARCHIVE
+        if archive.is_file():
+            return _unpacked(archive, binary)
+    pytest.skip(
+        f"no Ollama: NEXUS_TEST_OLLAMA names none, none on PATH, no {_ARCHIVE} beside the checkout"
+    )
+
+
+def _unpacked(archive: Path, binary: Path) -> Path:
+    part = _CACHE / f"ollama.{os.getpid()}.part"
+    with tarfile.open(archive) as packed:
+        # Python 3.11 knows filters from 3.11.4 on.
+        packed.extraction_filter = getattr(tarfile, "data_filter", None)
+        packed.extractall(part)  # noqa: S202 - an archive of our own, filtered as above
+    dist = binary.parents[1]
+    if not binary.exists():
+        (part / dist.name).rename(dist)
+    shutil.rmtree(part, ignore_errors=True)
+    return binary
