@@ -1,0 +1,69 @@
+"""CPU time and memory of a process and its children, as Linux accounts for them (proc(5))."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Meter", "Reading", "rss_mb"]
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def _tree(pid: int) -> list[int]:
+    """The process and all that descend from it."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += _tree(int(child))
+    return found
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time of the process tree so far, seconds: every thread, living or ended."""
+    ticks = 0
+    for member in _tree(pid):
+        # Field 2, the name, may hold spaces; utime and stime are fields 14 and 15.
+        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS_PER_S
+
+
+def _core_busy_s(core: int) -> float:
+    """How long the core has worked so far, for whomever, seconds."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+            return (user + nice + system + irq + softirq + steal) / _TICKS_PER_S
+    raise ValueError(f"no core {core} in /proc/stat")
+
+
+class Reading(NamedTuple):
+    """CPU seconds so far: of the proxy, and of its core, whoever worked on it."""
+
+    proxy_s: float
+    core_s: float
+
+
+class Meter:
+    """Reads the CPU time of one proxy and of the core it is pinned to."""
+
+    def __init__(self, pid: int, core: int) -> None:
+        self._pid = pid
+        self._core = core
+
+    def __call__(self) -> Reading:
+        """The state of both at this moment."""
+        return Reading(_cpu_s(self._pid), _core_busy_s(self._core))
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of the process tree, MB; pages that two of them share count twice."""
+    total_kb = 0
+    for member in _tree(pid):
+        for line in Path(f"/proc/{member}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                total_kb += int(line.split()[1])
+    return total_kb / 1024.0
