@@ -32,6 +32,11 @@ _READY_MAX = 64
 _HEADERS_MAX = 200
 _LINGER_S = 5.0
 _LINGER_BYTES = 64 * 1024 * 1024
+_LINGER_STEP_BYTES = 64 * 1024
+"""Who still sends at least this much in a linger period is uploading, and may yet read."""
+_PIECES_MAX = 512
+_FRAMING_BYTES_MAX = 64 * 1024
+"""Chunk extensions and trailers, beyond what small chunks need."""
 _WRITE_HIGH, _WRITE_LOW = 256 * 1024, 64 * 1024
 _BODY_BYTES_PER_S = 256
 """A client slower than this over a whole body timeout is taken for a stalled one."""
@@ -166,14 +171,15 @@ class ServerConnection(asyncio.Protocol):
         "_backlog_bytes",
         "_body",
         "_body_bytes",
+        "_body_joined",
         "_busy",
         "_current",
         "_early_end",
-        "_feeding",
         "_head_bytes",
         "_headers",
         "_held_bytes",
         "_incoming",
+        "_lingered_before",
         "_lingered_bytes",
         "_lingering",
         "_no_more",
@@ -205,6 +211,7 @@ class ServerConnection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._incoming: Request | None = None
         self._body: list[bytes] = []
+        self._body_joined = bytearray()
         self._body_bytes = 0
         self._raw_body_bytes = 0
         self._window_bytes = 0
@@ -222,9 +229,9 @@ class ServerConnection(asyncio.Protocol):
         self._current: Request | None = None
         self._active: ClientHandler | None = None
         self._pumping = False
-        self._feeding = False
         self._lingering = False
         self._lingered_bytes = 0
+        self._lingered_before = 0
         self._stalled_bytes = 0
         self._timer: DeadlineQueue[ServerConnection] | None = None
         self._tls = False
@@ -281,11 +288,14 @@ class ServerConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Closes the connection if it answers nothing and reads nothing."""
-        if not self._busy and self._phase is _Phase.IDLE and not self._lingering:
+        transport = self._transport
+        if transport is None or self._busy or self._ready or self._lingering:
+            return
+        if self._phase is _Phase.IDLE:
             self._no_more = True
-            if self._transport is not None:
-                self._transport.close()
-                self._wait(self._server.linger_timer)
+            self._stalled_bytes = transport.get_write_buffer_size() + 1
+            transport.close()
+            self._wait(self._server.linger_timer)
 
     def abort(self) -> None:
         """Cuts the connection now."""
@@ -318,14 +328,16 @@ class ServerConnection(asyncio.Protocol):
         self.close_if_idle()
 
     def on_linger_timeout(self) -> None:
-        """We closed; the client still has not read everything. Cut it unless it makes progress."""
+        """We closed; the client is still there. Cut it unless it reads on or uploads on."""
         self._timer = None
         transport = self._transport
         if transport is None:
             return
         left = transport.get_write_buffer_size()
-        if 0 < left < self._stalled_bytes:
+        uploaded = self._lingered_bytes - self._lingered_before
+        if 0 < left < self._stalled_bytes or uploaded >= _LINGER_STEP_BYTES:
             self._stalled_bytes = left
+            self._lingered_before = self._lingered_bytes
             self._wait(self._server.linger_timer)
         else:
             transport.abort()
@@ -362,7 +374,7 @@ class ServerConnection(asyncio.Protocol):
                 self.abort()
         elif self._no_more:
             pass  # after a request that closes, or past a refusal
-        elif self._busy or self._feeding:
+        elif self._busy or self._ready:
             self._backlog_bytes += len(data)
             if self._backlog_bytes > _BACKLOG_BYTES:
                 # Whoever pipelines this much is answered up to here, then closed upon.
@@ -412,24 +424,20 @@ class ServerConnection(asyncio.Protocol):
         self._server.stall_timer.discard(self)
         if self._active is not None:
             self._active.on_client_resumed()
+        elif not self._busy:
+            self._pump()
 
     # --- feeding the parser ---------------------------------------------------------------
 
     def _feed(self, data: bytes) -> None:
-        """Feeds the parser, never more of a head at once than a head may be long."""
+        """Feeds the parser, never more at once than a head may be long."""
         step = self._server.limits.head_bytes
-        self._feeding = True
-        try:
-            while True:
-                if self._phase is _Phase.BODY or len(data) <= step:
-                    self._feed_piece(data)
-                    return
-                self._feed_piece(data[:step])
-                data = data[step:]
-                if self._no_more or self._refusal is not None:
-                    return
-        finally:
-            self._feeding = False
+        while len(data) > step:
+            self._feed_piece(data[:step])
+            if self._no_more or self._refusal is not None:
+                return
+            data = data[step:]
+        self._feed_piece(data)
 
     def _feed_piece(self, data: bytes) -> None:
         serial, phase = self._serial, self._phase
@@ -440,6 +448,13 @@ class ServerConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded(data, upgrade.args[0])
+        except httptools.HttpParserCallbackError as error:
+            self._server.service.unexpected(error.__context__ or error)
+            self._refuse(
+                ApiError(
+                    500, "server_error", "internal_error", "Internal error (reading the request)."
+                )
+            )
         except httptools.HttpParserError as error:
             # Bytes after a request that said `Connection: close` are nobody's: its end was already
             # reported and its answer must not be spoilt.
@@ -453,18 +468,12 @@ class ServerConnection(asyncio.Protocol):
             else:
                 # Where in this piece the head began is known only if nothing else was in it.
                 alone = phase is _Phase.IDLE and self._serial == serial + 1
-                self._head_bytes = len(data) if alone else 0
+                self._head_bytes = len(data) if alone else 1
             if self._head_bytes > self._server.limits.head_bytes:
-                self._refuse(
-                    ApiError.malformed_http(
-                        "Request head is larger than "
-                        f"{self._server.limits.head_bytes} bytes (server.max_header_bytes).",
-                        status=431,
-                    )
-                )
+                self._refuse(self._head_too_large())
         elif (
             self._phase is _Phase.BODY
-            and self._raw_body_bytes > 8 * self._body_bytes + 65536 + self._server.limits.head_bytes
+            and self._raw_body_bytes > 8 * self._body_bytes + _FRAMING_BYTES_MAX
         ):
             self._refuse(ApiError.malformed_http("Chunk framing outweighs the body."))
 
@@ -478,7 +487,8 @@ class ServerConnection(asyncio.Protocol):
         self._incoming = None
         self._early_end = False
         if request is None or request.method == b"CONNECT":
-            self._refuse(ApiError.malformed_http("CONNECT is not offered here.", status=405))
+            offered = ("GET", "HEAD", "OPTIONS", "POST")
+            self._refuse(ApiError.method_not_allowed("CONNECT", "any target", offered))
             return
         target = request.path + (b"?" + request.query if request.query else b"")
         version = b"1.0" if request.http10 else b"1.1"
@@ -506,6 +516,7 @@ class ServerConnection(asyncio.Protocol):
         self._phase = _Phase.HEAD
         self._url = b""
         self._headers = []
+        self._head_bytes = 0
         self._incoming = None
         self._early_end = False
 
@@ -530,6 +541,12 @@ class ServerConnection(asyncio.Protocol):
         """The head is whole: check what decides where the body ends."""
         if self._refusal is not None or self._no_more:
             return
+        if self._head_bytes:
+            # It came in pieces, each of them short enough: is the whole?
+            fields = sum(len(name) + len(value) + 4 for name, value in self._headers)
+            if fields + len(self._url) > self._server.limits.head_bytes:
+                self._refuse(self._head_too_large())
+                return
         request = self._checked_request()
         self._phase = _Phase.BODY
         self._incoming = request
@@ -555,6 +572,10 @@ class ServerConnection(asyncio.Protocol):
         else:
             self._held_bytes += len(body)
             self._body.append(body)
+            if len(self._body) >= _PIECES_MAX:
+                # Tiny chunks: an object for each would take many times what the budget counts.
+                self._body_joined += b"".join(self._body)
+                self._body.clear()
 
     def on_message_complete(self) -> None:
         """A request is whole."""
@@ -566,7 +587,11 @@ class ServerConnection(asyncio.Protocol):
         if request is None:
             return
         body = self._body
-        request.body = body[0] if len(body) == 1 else b"".join(body)
+        if self._body_joined:
+            request.body = b"".join((self._body_joined, *body))
+            self._body_joined = bytearray()
+        else:
+            request.body = body[0] if len(body) == 1 else b"".join(body)
         request.held_bytes = self._held_bytes
         self._held_bytes = 0
         self._body = []
@@ -592,6 +617,7 @@ class ServerConnection(asyncio.Protocol):
         http10 = version == "1.0"
         method = self._parser.get_method()
         keep_alive = not http10
+        closing = False
         hosts = 0
         length: bytes | None = None
         coding: bytes | None = None
@@ -612,7 +638,7 @@ class ServerConnection(asyncio.Protocol):
             elif name == b"connection":
                 options = value.lower()
                 if b"close" in options:
-                    keep_alive = False
+                    closing = True
                 elif http10 and b"keep-alive" in options:
                     keep_alive = True
             elif name == b"expect":
@@ -634,12 +660,13 @@ class ServerConnection(asyncio.Protocol):
             return None
         request = Request(method, path, query, headers)
         request.http10 = http10
-        request.keep_alive = keep_alive
+        request.keep_alive = keep_alive and not closing
         request.peer = self.peer
         if expect and not http10:
             if expect != b"100-continue":
                 return self._malformed("Only 100-continue can be expected.", status=417)
-            if coding is not None or (length is not None and int(length) > 0):
+            has_body = coding is not None or (length is not None and int(length) > 0)
+            if has_body and not self._parser.should_upgrade():
                 if self._busy or self._ready:
                     self._want_continue = True
                 else:
@@ -672,6 +699,12 @@ class ServerConnection(asyncio.Protocol):
         path, _, query = target.partition(b"?")
         return path, query
 
+    def _head_too_large(self) -> ApiError:
+        limit = self._server.limits.head_bytes
+        return ApiError.malformed_http(
+            f"Request head is larger than {limit} bytes (server.max_header_bytes).", status=431
+        )
+
     def _malformed(self, message: str, *, status: int = 400) -> Request | None:
         self._refuse(ApiError.malformed_http(message, status=status))
         return None
@@ -692,6 +725,8 @@ class ServerConnection(asyncio.Protocol):
         try:
             while not self._busy and self._transport is not None and not self._lingering:
                 if self._ready:
+                    if self.write_paused:
+                        break  # who does not read its answers gets no further ones
                     self._hand_over(self._ready.popleft())
                 elif self._backlog:
                     data = b"".join(self._backlog)
@@ -728,17 +763,20 @@ class ServerConnection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """Nothing is being answered: refuse, or wait for what comes next."""
-        if self._busy or self._transport is None or self._lingering:
+        transport = self._transport
+        if self._busy or self._ready or self._lingering or transport is None:
             return
         if self._refusal is not None:
             self.write(self._server.service.render_error(self._refusal, close=True))
             self._half_close()
             return
         server = self._server
-        if self._phase is _Phase.IDLE:
+        if self._no_more:
+            self._half_close()
+        elif self._phase is _Phase.IDLE:
             if server.draining:
                 self.close_if_idle()
-            elif not self._no_more:
+            else:
                 self._wait(server.idle_timer)
         elif self._phase is _Phase.BODY:
             if self._want_continue:
@@ -760,10 +798,11 @@ class ServerConnection(asyncio.Protocol):
         """Ends our side, then reads and throws away a bounded amount, so that the client gets to
         read the answer instead of a reset; aborts after a while (traps: an early 413)."""
         transport = self._transport
-        if transport is None or self._lingering:
+        if transport is None or self._lingering or transport.is_closing():
             return
         self._lingering = True
         self._no_more = True
+        self._drop_incoming()
         self._stalled_bytes = transport.get_write_buffer_size() + 1
         self._wait(self._server.linger_timer)
         if self._tls:
@@ -782,5 +821,6 @@ class ServerConnection(asyncio.Protocol):
     def _drop_incoming(self) -> None:
         self._incoming = None
         self._body = []
+        self._body_joined = bytearray()
         self._server.budget.give(self._held_bytes)
         self._held_bytes = 0
