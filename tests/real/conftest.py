@@ -68,10 +68,10 @@ def llamacpp_server(
 
 @pytest.fixture(scope="session")
 def nexus_server(servers: list[Server], tmp_path_factory: pytest.TempPathFactory) -> StartNexus:
-    """Starts a gateway: ``nexus_server(backends, settings)``."""
+    """Starts a gateway: ``nexus_server(backends, more)``."""
 
-    def start(backends: Mapping[str, str], settings: str = "") -> Nexus:
-        server = Nexus(tmp_path_factory.mktemp("nexus"), backends, settings)
+    def start(backends: Mapping[str, str], more: Mapping[str, str] | None = None) -> Nexus:
+        server = Nexus(tmp_path_factory.mktemp("nexus"), backends, more)
         servers.append(server)
         return server
 

@@ -31,7 +31,10 @@ def main() -> None:
     params.port = given.port
     params.n_ctx = given.context
     params.n_parallel = given.slots
-    params.embedding = given.embeddings
+    if given.embeddings:
+        params.embedding = True
+        # A vector for the whole text, as OpenAI's API has it, not one for each token.
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = 1
     params.warmup = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 __all__ = ["Process", "children_of", "clean_environment", "until"]
@@ -83,6 +84,15 @@ class Process:
                 why = f"ended with {ended}" if ended is not None else f"silent for {timeout_s:g} s"
                 raise AssertionError(f"{pattern!r} not said, {why}:\n{self.output[-3000:]}")
             time.sleep(0.01)
+
+    @contextlib.contextmanager
+    def ended_unless_ready(self) -> Iterator[None]:
+        """Ends it when it does not become ready: what failed to start has no owner."""
+        try:
+            yield
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""

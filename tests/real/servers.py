@@ -65,9 +65,14 @@ class LlamaCpp(Server):
             self._home / f"{self.name}-{self._starts}.log",
             clean_environment(self._home, PYTHONPATH=str(_ROOT)),
         )
-        self.url = self.process.says(r"(?m)^(http://127\.0\.0\.1:\d+)$")
+        with self.process.ended_unless_ready():
+            self.url = self.process.says(r"(?m)^(http://127\.0\.0\.1:\d+)$")
+            until(lambda: self.answers("/health"), f"{self.name} answers /health")
         self.port = int(self.url.rpartition(":")[2])
-        until(lambda: self.answers("/health"), f"{self.name} answers /health")
+
+    def end(self) -> None:
+        """Ends it at once: asked to, it takes a second."""
+        self.process.kill()
 
     def busy_slots(self) -> int:
         """How many requests it works on."""
@@ -97,10 +102,11 @@ class Ollama(Server):
             home / "ollama.log",
             {**self._environment, "OLLAMA_HOST": "127.0.0.1:0"},
         )
-        address = self.process.says(r"Listening on (127\.0\.0\.1:\d+)")
-        self.url = f"http://{address}"
+        with self.process.ended_unless_ready():
+            address = self.process.says(r"Listening on (127\.0\.0\.1:\d+)")
+            self.url = f"http://{address}"
+            until(lambda: self.answers("/api/version"), "ollama answers /api/version")
         self._environment["OLLAMA_HOST"] = address
-        until(lambda: self.answers("/api/version"), "ollama answers /api/version")
 
     def create(self, model: str, gguf: Path, modelfile: str) -> None:
         """``ollama create`` from ``gguf`` and further lines of a Modelfile."""
@@ -111,27 +117,37 @@ class Ollama(Server):
             self._home / f"{model}.log",
             self._environment,
         )
-        process.says("(success)")
+        with process.ended_unless_ready():
+            process.says("(success)")
         process.end()
 
 
 class Nexus(Server):
     """``nexus serve`` in front of ``backends`` (name → URL), which it must find out about itself:
-    no ``type`` is configured. Ready when all of them are healthy."""
+    no ``type`` is configured. ``more`` has further lines of a backend's table. Ready when all of
+    them are healthy."""
 
-    def __init__(self, home: Path, backends: Mapping[str, str], settings: str = "") -> None:
+    def __init__(
+        self, home: Path, backends: Mapping[str, str], more: Mapping[str, str] | None = None
+    ) -> None:
+        lines = ["[server]", "port = 0", "[discovery]", "enabled = false"]
+        for name, url in backends.items():
+            lines += [
+                "[[backends]]",
+                f'name = "{name}"',
+                f'url = "{url}"',
+                (more or {}).get(name, ""),
+            ]
         file = home / "nexus.toml"
-        tables = [f'[[backends]]\nname = "{name}"\nurl = "{url}"' for name, url in backends.items()]
-        file.write_text(
-            "\n".join(["[server]\nport = 0\n[discovery]\nenabled = false", settings, *tables])
-        )
+        file.write_text("\n".join(lines))
         self.process = Process(
             [sys.executable, "-m", "nexus", "serve", "--config", str(file)],
             home / "nexus.log",
             clean_environment(home),
         )
-        self.url = self.process.says(r'"url":\s*"(http://[^"]+)"')
-        until(lambda: self.health() == len(backends), "all backends healthy")
+        with self.process.ended_unless_ready():
+            self.url = self.process.says(r'"url":\s*"(http://[^"]+)"')
+            until(lambda: self.health() == len(backends), "all backends healthy")
 
     def health(self) -> int:
         """How many backends are healthy."""
