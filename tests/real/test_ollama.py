@@ -118,21 +118,32 @@ def test_max_completion_tokens_is_honoured(client: openai.OpenAI) -> None:
     assert answer.choices[0].finish_reason == "length"
 
 
-def test_an_image_that_no_model_can_see_is_refused(nexus: Nexus, client: openai.OpenAI) -> None:
+def test_an_image_that_no_model_can_see_is_refused(nexus: Nexus) -> None:
     """An image for a model without vision is a 400 that says so; the backend does not suffer."""
-    seen: list[ChatCompletionMessageParam] = [
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "what is it"},
-                {"type": "image_url", "image_url": {"url": PIXEL}},
-            ],
-        }
+    _refuses_images(nexus)
+
+
+def test_an_image_that_only_ollama_refuses_is_refused(
+    ollama_server: Ollama, nexus_server: StartNexus
+) -> None:
+    """Ollama says with a 500 that a model cannot see. Where the configuration claims it can, the
+    client gets the same 400 and the backend does not suffer either."""
+    claim = '[models."nexus-tiny:latest"]\nvision = true'
+    _refuses_images(nexus_server({"ollama": ollama_server.url}, {"ollama": claim}))
+
+
+def _refuses_images(nexus: Nexus) -> None:
+    picture = [
+        {"type": "text", "text": "what is it"},
+        {"type": "image_url", "image_url": {"url": PIXEL}},
     ]
-    for _ in range(4):
-        with pytest.raises(openai.BadRequestError, match="vision") as refused:
-            client.chat.completions.create(model="nexus-tiny", messages=seen)
-        assert refused.value.code == "unsupported_capability"
+    body = {"model": "nexus-tiny", "messages": [{"role": "user", "content": picture}]}
+    for _ in range(5):
+        refused = nexus.post("/v1/chat/completions", body)
+        assert refused.status_code == 400
+        error = refused.json()["error"]
+        assert error["code"] == "unsupported_capability"
+        assert "image" in error["message"] or "vision" in error["message"]
     told = nexus.backend("ollama")
     assert told["status"] == "healthy"
     assert told["breaker"] == "closed"
