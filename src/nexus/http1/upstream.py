@@ -17,7 +17,7 @@ from nexus.http1.headers import Headers
 
 __all__ = ["UpstreamConnection", "UpstreamHandler", "UpstreamOwner"]
 
-_HEAD_BYTES_MAX = 256 * 1024
+_HEAD_BYTES_MAX = 64 * 1024
 _HEADERS_MAX = 512
 _INFORMATIONAL_MAX = 32
 _JOIN_BYTES_MAX = 64 * 1024
@@ -258,6 +258,10 @@ class UpstreamConnection(asyncio.Protocol):
             if status == 101 or self._informational > _INFORMATIONAL_MAX:
                 self._fault = f"status {status} unasked"
             return
+        # Raw bytes count whole reads, body and all: too many of them are reason to look closer.
+        if self._head_bytes > _HEAD_BYTES_MAX and _size(self._headers) > _HEAD_BYTES_MAX:
+            self._fault = "head too large"
+            return
         self._head_bytes = 0
         self._head_done = True
         if not 200 <= status <= 599:
@@ -351,6 +355,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._owner.lost(self)
         if self._transport is not None:
             self._transport.abort()
+
+
+def _size(headers: Headers) -> int:
+    """Bytes that header fields take on the wire."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 def _keep_alive_timeout(value: bytes) -> float | None:

@@ -1,0 +1,556 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+from time import time
+from typing import Any
+
+import httpx
+import pytest
+
+from nexus.core.backend import BackendSpec, EngineKind
+from nexus.core.call import Outcome
+from nexus.core.limits import TokenBucket
+from nexus.demo.engine import FakeEngine
+from nexus.demo.faults import Fault
+from nexus.demo.profile import Speed
+from tests.harness import Running, chat, eventually, raw, running, spec_of
+from tests.integration.scripted import Scripted, plain, playing
+
+PATH = "/v1/chat/completions"
+
+
+class Duo:
+    """A gateway that prefers ``bad`` and has ``good`` to fall back upon."""
+
+    def __init__(self, gateway: Running, bad: FakeEngine, good: FakeEngine) -> None:
+        self.gateway = gateway
+        self.bad = bad
+        self.good = good
+
+    async def ask(self, *, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+        return await self.gateway.client.post(PATH, json=chat(**fields), headers=headers)
+
+    def lost(self, name: str) -> bool:
+        return not self.gateway.gateway.store.snapshot.backends[name].routable
+
+
+@contextlib.asynccontextmanager
+async def duo(**settings: Any) -> AsyncIterator[Duo]:
+    async with (
+        FakeEngine(name="bad", dialect="vllm") as bad,
+        FakeEngine(name="good", dialect="vllm") as good,
+        running(spec_of(bad, priority=1), spec_of(good, priority=90), **settings) as gateway,
+    ):
+        yield Duo(gateway, bad, good)
+
+
+def whole_stream(answer: httpx.Response) -> bool:
+    """Whether a streamed answer has text, a finish reason and ``[DONE]``, and no error."""
+    text = answer.text
+    return (
+        answer.status_code == 200
+        and text.endswith("data: [DONE]\n\n")
+        and '"finish_reason":"stop"' in text
+        and '"error"' not in text
+    )
+
+
+# --- the table of faults (architecture § 1) -----------------------------------------------------
+
+ROWS: list[tuple[str, Fault, dict[str, Any]]] = [
+    ("refused", Fault.REFUSE, {}),
+    ("closed-on-accept", Fault.CLOSE_ON_ACCEPT, {}),
+    ("closed", Fault.CLOSE_BEFORE_HEAD, {}),
+    ("reset", Fault.RESET_BEFORE_HEAD, {}),
+    ("500", Fault.STATUS, {"status": 500}),
+    ("503", Fault.STATUS, {"status": 503}),
+    ("429", Fault.STATUS, {"status": 429}),
+    ("garbage", Fault.GARBAGE, {}),
+    ("not-http", Fault.NOT_HTTP, {}),
+    ("huge-head", Fault.HUGE_HEAD, {}),
+    ("loading", Fault.LOADING, {}),
+    ("200-error-body", Fault.ERROR_BODY_200, {}),
+    ("head-then-dies", Fault.RESET_AFTER_HEAD, {}),
+    ("error-event-first", Fault.ERROR_EVENT_FIRST, {}),
+    ("half-an-answer", Fault.CLOSE_AFTER_EVENTS, {"after_events": 0}),
+    ("1xx-flood", Fault.INFORMATIONAL, {}),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(("fault", "order"), [row[1:] for row in ROWS], ids=[r[0] for r in ROWS])
+async def test_a_misbehaving_backend_costs_no_call(
+    fault: Fault, order: dict[str, Any], stream: bool
+) -> None:
+    """With one of two backends at fault, none of twelve requests fails."""
+    async with duo() as both:
+        both.bad.faults.set(fault, **order)
+        tried = both.bad.requests_seen + both.bad.connections_opened
+        for _ in range(12):
+            answer = await both.ask(stream=stream)
+            assert whole_stream(answer) if stream else answer.status_code == 200, answer.text
+            assert answer.headers["x-nexus-backend"] == "good"
+        assert len(both.good.calls) == 12
+        if fault is not Fault.REFUSE:
+            assert both.bad.requests_seen + both.bad.connections_opened > tried
+        records = both.gateway.records
+        assert all(record.outcome is Outcome.OK for record in records)
+        assert [one.backend for one in records[0].attempts] == ["bad", "good"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.RESET_AFTER_EVENTS,
+        Fault.CLOSE_AFTER_EVENTS,
+        Fault.END_AFTER_EVENTS,
+        Fault.TRUNCATED_CHUNK,
+        Fault.VANISH_AFTER_EVENTS,
+        Fault.ERROR_EVENT_AFTER,
+    ],
+)
+async def test_a_stream_that_dies_in_the_middle_says_so(fault: Fault) -> None:
+    """The client gets what came whole, one error event, one ``[DONE]``; the backend is blamed."""
+    async with duo() as both:
+        both.bad.faults.set(fault, after_events=3)
+        answer = await both.ask(stream=True)
+        assert answer.status_code == 200
+        events = answer.text.split("\n\n")
+        assert events[-2:] == ["data: [DONE]", ""]
+        assert answer.text.count("[DONE]") == 1
+        documents = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
+        assert [document for document in documents if "error" in document] == [documents[-1]]
+        assert len(documents) >= 3
+        await both.gateway.settled()
+        record = both.gateway.records[-1]
+        assert (record.outcome, record.backend) == (Outcome.UPSTREAM_ERROR, "bad")
+        assert both.gateway.gateway.store.live("bad").consecutive_failures == 1
+        assert len(both.good.calls) == 0
+
+
+async def test_clients_that_leave_harm_nobody() -> None:
+    """After a hundred clients left in the middle, the next fifty requests all succeed."""
+    slow = Speed(tokens_per_s=20, tokens=200)
+    async with (
+        FakeEngine(name="only", settings=slow, slots=1000) as engine,
+        running(engine) as gateway,
+    ):
+        body = json.dumps(chat(stream=True)).encode()
+        head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+
+        async def leave() -> None:
+            async with raw(gateway.port) as client:
+                client.send(head.encode() + body)
+                await client.until(b"data: ")
+
+        await asyncio.gather(*(leave() for _ in range(100)))
+        await eventually(lambda: engine.cancelled == 100, "a hundred calls cancelled upstream")
+        await gateway.settled()
+        outcomes = [record.outcome for record in gateway.records]
+        assert outcomes == [Outcome.CANCELLED] * 100
+        engine.settings = Speed()
+        answers = await asyncio.gather(*(gateway.client.post(PATH, json=chat()) for _ in range(50)))
+        assert [answer.status_code for answer in answers] == [200] * 50
+
+
+async def test_a_backend_that_is_back_serves_again() -> None:
+    """Within 15 s of its return a lost backend takes calls anew."""
+    async with duo() as both:
+        both.bad.faults.set(Fault.REFUSE)
+        assert (await both.ask()).status_code == 200
+        await eventually(lambda: both.lost("bad"), "the lost backend is not routable")
+        both.bad.faults.clear()
+        await both.gateway.healthy("bad")
+        answer = await both.ask()
+        assert answer.headers["x-nexus-backend"] == "bad"
+
+
+# --- attempts (behaviour § 5.2) -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 501, 502, 503, 504, 507, 529, 599])
+async def test_retried_statuses(status: int) -> None:
+    """Each of these is tried elsewhere; the client sees only the second answer."""
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=status)
+        answer = await both.ask()
+        assert answer.status_code == 200
+        assert answer.headers["x-nexus-attempts"] == "2"
+        assert answer.headers["x-nexus-route-reason"] == "failover"
+        attempts = both.gateway.records[-1].attempts
+        assert [(one.backend, one.status) for one in attempts] == [("bad", status), ("good", 200)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [400, 402, 404, 406, 410, 411, 413, 415, 418, 422, 431, 451])
+async def test_other_client_errors_are_relayed(status: int, stream: bool) -> None:
+    """The client's own mistakes come back as the engine worded them and speak against nobody."""
+    body = b'{"error":{"message":"You did that","type":"t","param":null,"code":"c","x":1.0}}'
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=status, body=body)
+        answer = await both.ask(stream=stream)
+        assert (answer.status_code, answer.content) == (status, body)
+        assert answer.headers["x-nexus-backend"] == "bad"
+        assert len(both.good.calls) == 0
+        live = both.gateway.gateway.store.live("bad")
+        assert live.consecutive_failures == 0
+        assert both.gateway.records[-1].outcome is Outcome.CLIENT_ERROR
+
+
+async def test_redirects_are_no_answers() -> None:
+    """A 3xx means a wrong URL, not an answer: the next backend is tried."""
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=307)
+        assert (await both.ask()).headers["x-nexus-backend"] == "good"
+
+
+ELSEWHERE = [
+    (404, "The model `demo-model` does not exist."),
+    (400, "model 'demo-model' not found"),
+    (400, "demo-model is not a multimodal model"),
+    (500, "image input is not supported - hint: you may need to provide the mmproj"),
+    (400, "This model's maximum context length is 10 tokens"),
+    (400, "the request exceeds the available context size"),
+]
+
+
+@pytest.mark.parametrize(("status", "text"), ELSEWHERE)
+async def test_what_another_backend_may_do_is_tried_there(status: int, text: str) -> None:
+    """Model not here, cannot, prompt too long: next candidate, no mark against this one."""
+    body = json.dumps({"error": {"message": text}}).encode()
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=status, body=body)
+        answer = await both.ask()
+        assert (answer.status_code, answer.headers["x-nexus-backend"]) == (200, "good")
+        live = both.gateway.gateway.store.live("bad")
+        assert live.consecutive_failures == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "code"),
+    [
+        ("The model `demo-model` does not exist.", 404, "model_not_found"),
+        ("demo-model is not a multimodal model", 400, "unsupported_capability"),
+        ("This model's maximum context length is 10", 400, "context_length_exceeded"),
+    ],
+)
+async def test_when_nobody_can_the_client_is_told_what(text: str, status: int, code: str) -> None:
+    """All said the same: 404 or 400 with that meaning, never a 502."""
+    body = json.dumps({"error": {"message": text}}).encode()
+    async with duo() as both:
+        for engine in (both.bad, both.good):
+            engine.faults.set(Fault.STATUS, status=400, body=body)
+        answer = await both.ask()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+async def test_model_not_here_refreshes_the_listing() -> None:
+    """The backend that denied the model is asked for its list anew; true lists win."""
+    async with duo() as both:
+        both.bad.models[:] = ["other"]
+        answer = await both.ask()
+        assert answer.headers["x-nexus-backend"] == "good"
+
+        def moved() -> bool:
+            models = both.gateway.gateway.store.snapshot.backends["bad"].models
+            return [model.id for model in models] == ["other"]
+
+        await eventually(moved, "the list of the backend is learned anew")
+        assert (await both.ask()).headers["x-nexus-attempts"] == "1"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_client_credentials_are_the_clients(status: int) -> None:
+    """A 401/403 to the client's own key is relayed, not retried."""
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=status)
+        answer = await both.ask(headers={"authorization": "Bearer mine"})
+        assert (answer.status_code, len(both.good.calls)) == (status, 0)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_own_credentials_are_tried_elsewhere(status: int) -> None:
+    """Without a credential of the client's a 401/403 is a failed attempt, finally a 502."""
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=status)
+        assert (await both.ask()).headers["x-nexus-backend"] == "good"
+        both.good.faults.set(Fault.STATUS, status=status)
+        answer = await both.ask()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "bad_gateway")
+
+
+async def test_a_backend_that_refuses_our_key_becomes_unhealthy() -> None:
+    """The key was changed there: the call goes elsewhere, the backend is out with that reason."""
+    async with duo() as both:
+        both.bad.profile.api_key = "changed"
+        assert (await both.ask()).headers["x-nexus-backend"] == "good"
+        await eventually(lambda: both.lost("bad"), "the backend is out")
+        reason = both.gateway.gateway.store.snapshot.backends["bad"].reason
+        assert reason.startswith("credentials refused")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_parks_a_backend(status: int) -> None:
+    """A backend that asks for patience gets it: it is not tried again meanwhile."""
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=status, retry_after_s=30)
+        for _ in range(3):
+            assert (await both.ask()).headers["x-nexus-backend"] == "good"
+        assert len(both.bad.calls) == 1
+
+
+async def test_parking_ends_at_sixty_seconds() -> None:
+    """A Retry-After of days counts as a minute."""
+    async with duo() as both:
+        live = both.gateway.gateway.store.live("bad")
+        now_s = both.gateway.gateway.plane.now_s
+        both.bad.faults.set(Fault.STATUS, status=503, retry_after_s=86400)
+        await both.ask()
+        assert 50 < live.parked_until_s - now_s() <= 60.0
+
+
+async def test_retry_after_may_be_a_date() -> None:
+    """An HTTP date parks until then."""
+    later = f"retry-after: {formatdate(time() + 20, usegmt=True)}"
+    async with (
+        Scripted(playing(plain({"error": "busy"}, later, status="503 Busy"))) as upstream,
+        running(upstream.spec()) as gateway,
+    ):
+        answer = await gateway.client.post(PATH, json=chat())
+        assert answer.status_code == 503
+        assert 15 <= int(answer.headers["retry-after"]) <= 20
+        live = gateway.gateway.store.live("scripted")
+        assert 15 < live.parked_until_s - gateway.gateway.plane.now_s() <= 20
+
+
+async def test_parking_needs_a_key_of_our_own() -> None:
+    """What a client's own key ran into holds for that client alone."""
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=429, retry_after_s=30)
+        await both.ask(headers={"authorization": "Bearer mine"})
+        both.bad.faults.clear()
+        assert (await both.ask()).headers["x-nexus-backend"] == "bad"
+
+
+async def test_all_parked_is_told_at_once() -> None:
+    """Nobody is tried: 429 with the soonest Retry-After."""
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=429, retry_after_s=40)
+        both.good.faults.set(Fault.STATUS, status=429, retry_after_s=20)
+        first = await both.ask()
+        assert (first.status_code, first.headers["retry-after"]) == (429, "20")
+        seen = len(both.bad.calls) + len(both.good.calls)
+        second = await both.ask()
+        assert second.status_code == 429
+        assert 1 <= int(second.headers["retry-after"]) <= 20
+        assert len(both.bad.calls) + len(both.good.calls) == seen
+        assert both.gateway.records[-1].outcome is Outcome.REFUSED
+
+
+@contextlib.asynccontextmanager
+async def five(**settings: Any) -> AsyncIterator[tuple[Running, list[FakeEngine]]]:
+    async with contextlib.AsyncExitStack() as stack:
+        engines = [
+            await stack.enter_async_context(FakeEngine(name=f"e{number}")) for number in range(5)
+        ]
+        gateway = await stack.enter_async_context(running(*engines, **settings))
+        yield gateway, engines
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [(2, 3), (0, 1), (4, 5)])
+async def test_attempts_are_bounded_and_never_meet_a_backend_twice(
+    retries: int, attempts: int
+) -> None:
+    """``max_retries`` further attempts, each on another backend; the message lists each."""
+    async with five(routing={"max_retries": retries}) as (gateway, engines):
+        for engine in engines:
+            engine.faults.set(Fault.STATUS, status=500)
+        answer = await gateway.client.post(PATH, json=chat())
+        assert answer.status_code == 502
+        tried = [engine.name for engine in engines if engine.calls]
+        assert len(tried) == attempts
+        assert all(len(engine.calls) <= 1 for engine in engines)
+        message = answer.json()["error"]["message"]
+        assert "failed" in message
+        assert all(name in message for name in tried)
+        assert answer.headers["x-nexus-attempts"] == str(attempts)
+
+
+async def test_a_lonely_backend_is_tried_again() -> None:
+    """With one candidate the further attempts go to it."""
+    async with FakeEngine() as engine, running(engine) as gateway:
+        engine.faults.set(Fault.STATUS, status=500, count=2)
+        answer = await gateway.client.post(PATH, json=chat())
+        assert (answer.status_code, answer.headers["x-nexus-attempts"]) == (200, "3")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_stale_connection_is_no_attempt(stream: bool) -> None:
+    """A kept connection that the backend had closed is replaced without counting."""
+    async with FakeEngine(dialect="vllm") as engine, running(engine) as gateway:
+        assert (await gateway.client.post(PATH, json=chat())).status_code == 200
+        opened = engine.connections_opened
+        engine.faults.set(Fault.CLOSE_BEFORE_HEAD, count=1)
+        answer = await gateway.client.post(PATH, json=chat(stream=stream))
+        assert (answer.status_code, answer.headers["x-nexus-attempts"]) == (200, "1")
+        assert engine.connections_opened == opened + 1
+        await gateway.settled()
+        assert len(gateway.records[-1].attempts) == 1
+        assert gateway.gateway.store.live("demo").consecutive_failures == 0
+
+
+async def test_a_fresh_connection_that_closes_is_an_attempt() -> None:
+    """Only kept connections can be stale."""
+    async with duo(server={"pool_idle_per_backend": 0}) as both:
+        both.bad.faults.set(Fault.CLOSE_BEFORE_HEAD)
+        assert (await both.ask()).headers["x-nexus-attempts"] == "2"
+
+
+async def test_the_retry_budget_spares_a_failing_fleet() -> None:
+    """When it is used up nothing fails over any more, except from refused connections."""
+    async with duo() as both:
+        plane = both.gateway.gateway.plane
+        plane.retry_budget = TokenBucket(1.0, 0.0)
+        both.bad.faults.set(Fault.STATUS, status=500)
+        assert (await both.ask()).status_code == 200
+        assert (await both.ask()).status_code == 502
+        both.bad.faults.set(Fault.REFUSE)
+        assert (await both.ask()).status_code == 200
+
+
+async def test_a_poisonous_body_trips_nobody() -> None:
+    """A body that makes every engine answer 500 leaves all breakers closed."""
+    async with duo() as both:
+        for engine in (both.bad, both.good):
+            engine.faults.set(Fault.STATUS, status=500)
+        for _ in range(5):
+            assert (await both.ask()).status_code == 502
+        for name in ("bad", "good"):
+            live = both.gateway.gateway.store.live(name)
+            assert (live.opened_times, live.consecutive_failures) == (0, 0)
+
+
+@pytest.mark.parametrize("fault", [Fault.STATUS, Fault.ERROR_EVENT_FIRST])
+async def test_a_500_that_works_elsewhere_counts(fault: Fault) -> None:
+    """When the same calls succeed on another backend, the 500s were this one's own."""
+    async with duo() as both:
+        both.bad.faults.set(fault)
+        for _ in range(3):
+            assert whole_stream(await both.ask(stream=True))
+        assert both.gateway.gateway.store.live("bad").opened_times == 1
+
+
+async def test_when_all_are_tripped_the_least_bad_is_tried() -> None:
+    """Open breakers never refuse a call by themselves."""
+    async with FakeEngine() as engine, running(engine) as gateway:
+        engine.faults.set(Fault.RESET_BEFORE_HEAD)
+        assert (await gateway.client.post(PATH, json=chat())).status_code == 502
+        assert gateway.gateway.store.live("demo").opened_times >= 1
+        engine.faults.clear()
+        assert (await gateway.client.post(PATH, json=chat())).status_code == 200
+
+
+# --- all attempts failed (behaviour § 2.2) ------------------------------------------------------
+
+_REFUSE = {"fault": Fault.REFUSE}
+
+
+def _status(status: int, **more: Any) -> dict[str, Any]:
+    return {"fault": Fault.STATUS, "status": status, **more}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status", "code"),
+    [
+        (_status(429), _status(429), 429, "rate_limit_exceeded"),
+        (_status(503), _status(503), 503, "service_unavailable"),
+        (_status(429), _status(503), 503, "service_unavailable"),
+        (_status(500), _status(500), 502, "bad_gateway"),
+        (_status(500), _status(429), 502, "bad_gateway"),
+        (_REFUSE, _REFUSE, 502, "bad_gateway"),
+        (_REFUSE, _status(503), 502, "bad_gateway"),
+        ({"fault": Fault.GARBAGE}, {"fault": Fault.GARBAGE}, 502, "bad_gateway"),
+    ],
+)
+async def test_all_attempts_failed(
+    first: dict[str, Any], second: dict[str, Any], status: int, code: str
+) -> None:
+    """What the client is told when every attempt failed."""
+    async with duo() as both:
+        for engine, order in ((both.bad, dict(first)), (both.good, dict(second))):
+            engine.faults.set(order.pop("fault"), **order)
+        answer = await both.ask()
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (status, code)
+        assert error["message"].startswith(
+            "Invalid backend response" if first["fault"] is Fault.GARBAGE else "All 2 attempts"
+        )
+        assert "bad: " in error["message"]
+        assert "good: " in error["message"]
+        assert ("x-should-retry" in answer.headers) == (status == 502)
+        assert ("retry-after" in answer.headers) == (status == 503)
+
+
+@pytest.mark.parametrize("status", [408, 409])
+async def test_a_final_408_or_409_is_relayed(status: int) -> None:
+    """The last candidate's 408 or 409 is the answer, body and all."""
+    body = b'{"error":{"message":"later","code":"busy"}}'
+    async with duo() as both:
+        for engine in (both.bad, both.good):
+            engine.faults.set(Fault.STATUS, status=status, body=body)
+        answer = await both.ask()
+        assert (answer.status_code, answer.content) == (status, body)
+        assert answer.headers["x-nexus-backend"] == "good"
+
+
+async def test_retry_after_is_the_smallest_told() -> None:
+    """Of several the client waits for the first, and nobody forbids it to retry."""
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=503, retry_after_s=7)
+        both.good.faults.set(Fault.STATUS, status=503, retry_after_s=3)
+        answer = await both.ask()
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+        assert "x-should-retry" not in answer.headers
+
+
+async def test_a_pin_knows_no_failover() -> None:
+    """``x-nexus-pin`` asks for one backend: its failure is the answer; unknown ones are 404."""
+    async with duo() as both:
+        answer = await both.ask(headers={"x-nexus-pin": "good"})
+        assert answer.headers["x-nexus-backend"] == "good"
+        both.good.faults.set(Fault.STATUS, status=500)
+        answer = await both.ask(headers={"x-nexus-pin": "good"})
+        assert answer.status_code == 502
+        assert (len(both.good.calls), len(both.bad.calls)) == (2, 0)
+        answer = await both.ask(headers={"x-nexus-pin": "nobody"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "backend_not_found")
+
+
+async def test_over_its_limit_a_backend_is_no_candidate() -> None:
+    """``max_concurrency`` is hard: the next backend takes the call, then 503 with Retry-After."""
+    async with (
+        FakeEngine(name="one") as engine,
+        running(spec_of(engine, max_concurrency=1)) as gateway,
+    ):
+        engine.faults.set(Fault.STALL, count=1)
+        stuck = asyncio.create_task(gateway.client.post(PATH, json=chat()))
+        await eventually(lambda: engine.in_flight == 1, "one call is in flight")
+        answer = await gateway.client.post(PATH, json=chat())
+        assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        stuck.cancel()
+        await eventually(lambda: engine.in_flight == 0, "the stuck call is cancelled")
+
+
+async def test_a_backend_nobody_listens_at() -> None:
+    """A port without a listener is a failed attempt of the refused kind."""
+    async with FakeEngine(name="gone") as engine:
+        spec = BackendSpec(name="gone", url=engine.url, engine=EngineKind.OPENAI)
+        async with running(spec) as gateway:
+            await engine.stop()
+            answer = await gateway.client.post(PATH, json=chat())
+            assert answer.status_code == 502
+            assert "refused" in answer.json()["error"]["message"]
