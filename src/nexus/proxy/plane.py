@@ -147,6 +147,8 @@ class DataPlane:
             elif refusal is None:
                 path = request.path.decode("latin-1")
                 refusal = ApiError.method_not_allowed(request.method.decode(), path, ("POST",))
+        except ApiError as error:
+            refusal = error
         except Exception as error:
             request_id = self.next_id()
             self.hooks.unexpected(error, request_id)
