@@ -35,10 +35,10 @@ def reserved_port() -> Iterator[int]:
         yield int(bound.getsockname()[1])
 
 
-def down(port: int, name: str, model: str = "unhealthy-model") -> BackendSpec:
-    """A configured backend that is down; the configuration names its model."""
+def down(port: int, name: str, models: tuple[str, ...]) -> BackendSpec:
+    """A configured backend that is down; the configuration names its models."""
     return BackendSpec(
-        name=name, url=f"http://127.0.0.1:{port}", engine=EngineKind.OPENAI, models=(model,)
+        name=name, url=f"http://127.0.0.1:{port}", engine=EngineKind.OPENAI, models=models
     )
 
 
@@ -46,7 +46,8 @@ def down(port: int, name: str, model: str = "unhealthy-model") -> BackendSpec:
 async def fleet(
     healthy: int = 0, unhealthy: int = 0, *, models: tuple[str, ...] = ("test",), **settings: Any
 ) -> AsyncIterator[Running]:
-    """A gateway in front of so many engines that serve ``models`` and so many that are down."""
+    """A gateway in front of so many engines that serve ``models``, and so many that are down and
+    would serve ``unhealthy-model`` too."""
     async with contextlib.AsyncExitStack() as stack:
         backends: list[FakeEngine | BackendSpec] = []
         for number in range(healthy):
@@ -54,7 +55,7 @@ async def fleet(
             backends.append(await stack.enter_async_context(engine))
         for number in range(unhealthy):
             port = stack.enter_context(reserved_port())
-            backends.append(down(port, f"down-{number}"))
+            backends.append(down(port, f"down-{number}", ("unhealthy-model", *models)))
         run = await stack.enter_async_context(running(*backends, wait=False, **settings))
         await eventually(
             lambda: _decided(run) == (healthy, unhealthy),

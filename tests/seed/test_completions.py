@@ -50,7 +50,7 @@ async def test_completions_no_healthy_backends() -> None:
     """A model that only backends serve which are down is 503: named by the configuration, or
     known from when they were up."""
     async with fleet(0, 1) as run:
-        response = await run.client.post(COMPLETIONS, json=request("unhealthy-model"))
+        response = await run.client.post(COMPLETIONS, json=request())
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "service_unavailable"
     engine = FakeEngine(name="lost", models=["test"])

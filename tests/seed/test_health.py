@@ -41,8 +41,8 @@ async def test_health_includes_backend_counts() -> None:
 
 
 async def test_health_includes_model_count() -> None:
-    """``models`` is how many there are, a plain integer."""
-    async with fleet(1, models=("a", "b", "c", "d", "e")) as run:
+    """``models`` is how many the healthy backends serve, a plain integer."""
+    async with fleet(2, 1, models=("a", "b", "c", "d", "e")) as run:
         models = (await health(run))["models"]
         assert type(models) is int
         assert models == 5

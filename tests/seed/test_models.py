@@ -41,10 +41,12 @@ async def test_models_multiple_backends_deduplicated() -> None:
 
 
 async def test_models_excludes_unhealthy() -> None:
-    """What only a backend serves that is down is not listed."""
+    """What only a backend serves that is down is not listed, nor that backend elsewhere."""
     async with fleet(1, 1) as run:
         assert "unhealthy-model" in run.gateway.store.snapshot.candidates
-        assert [entry["id"] for entry in await listed(run)] == ["test"]
+        (entry,) = await listed(run)
+        assert entry["id"] == "test"
+        assert [backend["name"] for backend in entry["nexus"]["backends"]] == ["up-0"]
 
 
 async def test_models_includes_capabilities() -> None:

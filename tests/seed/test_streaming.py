@@ -21,7 +21,7 @@ ROUNDS = 3
 
 
 async def test_streaming_returns_sse() -> None:
-    """The content type is exactly ``text/event-stream``."""
+    """The content type is exactly ``text/event-stream``, though the engine adds a charset."""
     engine = FakeEngine(models=["test"], settings=Speed(tokens=3))
     async with engine, running(engine) as run:
         response = await run.client.post(COMPLETIONS, json=STREAMED)
