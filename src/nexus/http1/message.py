@@ -4,7 +4,54 @@ from __future__ import annotations
 
 from nexus.http1.headers import Headers
 
-__all__ = ["Request"]
+__all__ = ["HeadMemo", "Request"]
+
+
+class HeadMemo:
+    """A head that was checked before, kept by its connection: clients send the same one again and
+    again, their Content-Length apart. ``reading`` is what the service made of its fields."""
+
+    __slots__ = (
+        "after",
+        "before",
+        "http10",
+        "keep_alive",
+        "length_at",
+        "method",
+        "path",
+        "query",
+        "reading",
+        "target",
+        "version",
+    )
+
+    def __init__(
+        self, request: Request, target: bytes, version: str, length_at: int | None
+    ) -> None:
+        headers = request.headers
+        self.method = request.method
+        self.target = target
+        self.version = version
+        self.path = request.path
+        self.query = request.query
+        self.http10 = request.http10
+        self.keep_alive = request.keep_alive
+        self.length_at = length_at
+        self.before = headers if length_at is None else headers[:length_at]
+        self.after: Headers = [] if length_at is None else headers[length_at + 1 :]
+        self.reading: object = None
+
+    def matches(self, headers: Headers) -> bool:
+        """Whether ``headers`` are the same fields but for the value of Content-Length."""
+        at = self.length_at
+        if at is None:
+            return headers == self.before
+        return (
+            len(headers) == at + 1 + len(self.after)
+            and headers[at][0] == b"content-length"
+            and headers[:at] == self.before
+            and headers[at + 1 :] == self.after
+        )
 
 
 class Request:
@@ -21,6 +68,7 @@ class Request:
         "held_bytes",
         "http10",
         "keep_alive",
+        "memo",
         "method",
         "path",
         "peer",
@@ -37,6 +85,7 @@ class Request:
         self.http10 = False
         self.keep_alive = True
         self.peer: str | None = None
+        self.memo: HeadMemo | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the first field of this (lower-case) name."""

@@ -20,7 +20,7 @@ import msgspec
 
 from nexus.core.errors import ApiError
 from nexus.core.limits import Budget
-from nexus.http1.message import Request
+from nexus.http1.message import HeadMemo, Request
 from nexus.http1.timers import DeadlineQueue
 
 __all__ = ["ClientHandler", "HttpServer", "ServerConnection", "ServerLimits", "Service"]
@@ -182,6 +182,7 @@ class ServerConnection(asyncio.Protocol):
         "_lingered_before",
         "_lingered_bytes",
         "_lingering",
+        "_memo",
         "_no_more",
         "_parser",
         "_phase",
@@ -209,6 +210,7 @@ class ServerConnection(asyncio.Protocol):
         self._phase = _Phase.IDLE
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._memo: HeadMemo | None = None
         self._incoming: Request | None = None
         self._body: list[bytes] = []
         self._body_joined = bytearray()
@@ -610,16 +612,26 @@ class ServerConnection(asyncio.Protocol):
         """The request of the head just read, or ``None`` after a refusal."""
         headers = self._headers
         version = self._parser.get_http_version()
+        method = self._parser.get_method()
+        memo = self._memo
+        if (
+            memo is not None
+            and memo.target == self._url
+            and memo.method == method
+            and memo.version == version
+            and memo.matches(headers)
+        ):
+            return self._repeated_request(memo)
         if version not in ("1.1", "1.0"):
             return self._malformed(f"HTTP version {version} is not supported.")
         if len(headers) > _HEADERS_MAX:
             return self._malformed(f"More than {_HEADERS_MAX} header fields.", status=431)
         http10 = version == "1.0"
-        method = self._parser.get_method()
+        # An HTTP/1.0 connection never outlives its answer: it could only where each answer said so.
         keep_alive = not http10
-        closing = False
         hosts = 0
         length: bytes | None = None
+        length_at: int | None = None
         coding: bytes | None = None
         expect = b""
         host_at = -1
@@ -631,16 +643,14 @@ class ServerConnection(asyncio.Protocol):
                     return self._malformed("Host is not a host name.")
             elif name == b"content-length":
                 length = value.strip()
+                length_at = index
             elif name == b"transfer-encoding":
                 if coding is not None:
                     return self._malformed("More than one Transfer-Encoding.")
                 coding = value.strip().lower()
             elif name == b"connection":
-                options = value.lower()
-                if b"close" in options:
-                    closing = True
-                elif http10 and b"keep-alive" in options:
-                    keep_alive = True
+                if b"close" in value.lower():
+                    keep_alive = False
             elif name == b"expect":
                 expect = value.strip().lower()
             elif name in (b"transfer_encoding", b"content_length"):
@@ -649,18 +659,14 @@ class ServerConnection(asyncio.Protocol):
             return self._malformed("Exactly one Host header is required.")
         if coding is not None and (http10 or coding != b"chunked" or length is not None):
             return self._malformed("Transfer-Encoding is not plain chunked.")
-        if length is not None:
-            if not length.isdigit():
-                return self._malformed("Content-Length is not a number.")
-            if len(length) > 18 or int(length) > self._server.limits.body_bytes:
-                self._refuse(ApiError.payload_too_large(self._server.limits.body_bytes))
-                return None
+        if length is not None and not self._length_fits(length):
+            return None
         path, query = self._split_target(method, host_at)
         if path is None:
             return None
         request = Request(method, path, query, headers)
         request.http10 = http10
-        request.keep_alive = keep_alive and not closing
+        request.keep_alive = keep_alive
         request.peer = self.peer
         if expect and not http10:
             if expect != b"100-continue":
@@ -671,7 +677,33 @@ class ServerConnection(asyncio.Protocol):
                     self._want_continue = True
                 else:
                     self.write(_CONTINUE)
+        elif coding is None and self._url.startswith(b"/"):
+            self._memo = request.memo = HeadMemo(request, self._url, version, length_at)
         return request
+
+    def _repeated_request(self, memo: HeadMemo) -> Request | None:
+        """The request of a head that was checked before."""
+        headers = self._headers
+        at = memo.length_at
+        if at is not None and not self._length_fits(headers[at][1].strip()):
+            return None
+        request = Request(memo.method, memo.path, memo.query, headers)
+        request.http10 = memo.http10
+        request.keep_alive = memo.keep_alive
+        request.peer = self.peer
+        request.memo = memo
+        return request
+
+    def _length_fits(self, length: bytes) -> bool:
+        """Whether a Content-Length is one and within the limit; refuses the request if not."""
+        if not length.isdigit():
+            self._malformed("Content-Length is not a number.")
+            return False
+        limit = self._server.limits.body_bytes
+        if len(length) > 18 or int(length) > limit:
+            self._refuse(ApiError.payload_too_large(limit))
+            return False
+        return True
 
     def _split_target(self, method: bytes, host_at: int) -> tuple[bytes | None, bytes]:
         """Path and query of the target; absolute-form's authority stands above Host (RFC 9112

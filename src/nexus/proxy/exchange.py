@@ -131,7 +131,13 @@ class Exchange:
         self.endpoint = endpoint
         self.profile = _UNREAD
         self._began_s = monotonic()
-        self._fields: ClientFields = client_fields(request.headers)
+        memo = request.memo
+        fields = None if memo is None else memo.reading
+        if not isinstance(fields, ClientFields):
+            fields = client_fields(request.headers)
+            if memo is not None:
+                memo.reading = fields
+        self._fields = fields
         self.request_id = _request_id(self._fields.request_id) or plane.next_id()
         self._body = body = request.body
         self._held_bytes = request.held_bytes
@@ -364,9 +370,7 @@ class Exchange:
                 return False
         else:
             index += 1
-            while (
-                index < len(candidates) and candidates[index].candidate.live.parked_until_s > now_s
-            ):
+            while index < len(candidates) and _unready(candidates[index], now_s):
                 index += 1
             if index >= len(candidates):
                 return False
@@ -1060,6 +1064,13 @@ class Exchange:
 
 _UNREAD = RequestProfile(endpoint="", model="")
 _STREAM_OWN = frozenset({b"cache-control", b"x-accel-buffering"})
+
+
+def _unready(scored: Scored, now_s: float) -> bool:
+    """Whether a candidate was parked or reached its limit since the plan was made."""
+    live = scored.candidate.live
+    limit = scored.candidate.backend.spec.max_concurrency
+    return live.parked_until_s > now_s or (limit > 0 and live.in_flight >= limit)
 
 
 def _either(own: float | None, default: float) -> float:

@@ -46,12 +46,24 @@ class ClientFields:
     """The client's header fields, sorted once per call: ``lines`` go to every backend (except the
     ones named in its engine's ``dropped_headers``), ``credentials`` only where they may."""
 
-    __slots__ = ("credentials", "encoding", "names", "origin", "pin", "request_id", "values")
+    __slots__ = (
+        "_joined",
+        "_joined_without",
+        "credentials",
+        "encoding",
+        "names",
+        "origin",
+        "pin",
+        "request_id",
+        "values",
+    )
 
     def __init__(self) -> None:
         self.encoding: bytes | None = None
         self.origin: bytes | None = None
         self.pin: bytes | None = None
+        self._joined = b""
+        self._joined_without: frozenset[bytes] | None = None
         self.names: list[bytes] = []
         self.values: list[bytes] = []
         self.credentials: list[bytes] = []
@@ -59,15 +71,17 @@ class ClientFields:
 
     def lines(self, dropped: frozenset[bytes]) -> bytes:
         """The fields as they go on the wire, without those an engine misreads."""
-        if dropped:
-            return b"".join(
+        if self._joined_without is not dropped:
+            # Kept: a connection's next call most often goes to the same kind of engine.
+            self._joined_without = dropped
+            self._joined = b"".join(
                 [
                     line
                     for name, line in zip(self.names, self.values, strict=True)
                     if name not in dropped
                 ]
             )
-        return b"".join(self.values)
+        return self._joined
 
 
 def client_fields(headers: Headers) -> ClientFields:
