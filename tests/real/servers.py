@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from tests.real.processes import Process, clean_environment, until
+from tests.processes import Process, clean_environment, until
 from tests.real.tiny_model import TINY_NAME
 
 __all__ = ["LlamaCpp", "Nexus", "Ollama", "Server"]

@@ -13,8 +13,8 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from tests.harness import eventually
+from tests.processes import until
 from tests.real.conftest import StartLlamaCpp, StartNexus
-from tests.real.processes import until
 from tests.real.servers import LlamaCpp, Nexus
 from tests.real.tiny_model import TINY_NAME, TOOL_CALL_BIAS
 

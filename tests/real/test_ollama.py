@@ -11,8 +11,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
+from tests.processes import children_of, until
 from tests.real.conftest import StartLlamaCpp, StartNexus
-from tests.real.processes import children_of, until
 from tests.real.servers import LlamaCpp, Nexus, Ollama
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "tell me of the fleet"}]
