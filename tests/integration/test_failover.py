@@ -545,6 +545,39 @@ async def test_over_its_limit_a_backend_is_no_candidate() -> None:
         await eventually(lambda: engine.in_flight == 0, "the stuck call is cancelled")
 
 
+async def test_failover_heeds_the_limit_too() -> None:
+    """A candidate that filled up since the plan was made is passed over."""
+    async with (
+        FakeEngine(name="bad") as bad,
+        FakeEngine(name="full") as full,
+        FakeEngine(name="good") as good,
+        running(
+            spec_of(bad, priority=1),
+            spec_of(full, priority=2, max_concurrency=1),
+            spec_of(good, priority=90),
+            routing={"strategy": "priority_only"},
+        ) as gateway,
+    ):
+        full.faults.set(Fault.STALL)
+        bad.faults.set(Fault.STATUS, status=500, delay_s=0.2)
+        answers = await asyncio.gather(
+            gateway.client.post(PATH, json=chat()),
+            gateway.client.post(PATH, json=chat(), headers={"x-nexus-pin": "bad"}),
+            _abandoned(gateway, full),
+        )
+        assert answers[0].headers["x-nexus-backend"] == "good"
+        assert len(full.calls) == 1
+
+
+async def _abandoned(gateway: Running, engine: FakeEngine) -> None:
+    """A call that occupies ``engine`` until another one has been answered."""
+    call = asyncio.create_task(
+        gateway.client.post(PATH, json=chat(), headers={"x-nexus-pin": engine.name})
+    )
+    await eventually(lambda: len(gateway.records) >= 2, "the others are answered")
+    call.cancel()
+
+
 async def test_a_backend_nobody_listens_at() -> None:
     """A port without a listener is a failed attempt of the refused kind."""
     async with FakeEngine(name="gone") as engine:

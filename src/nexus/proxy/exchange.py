@@ -170,7 +170,6 @@ class Exchange:
             self._plan = plane.router.route(
                 plane.snapshot, self.profile, now_s=now_s, rng=plane.rng
             )
-            plane.retry_budget.refill(0.2)
             self._attempt(now_s)
         except ApiError as error:
             self._answer_error(error)
@@ -374,7 +373,7 @@ class Exchange:
                 index += 1
             if index >= len(candidates):
                 return False
-        if failure.kind is not FailureKind.CONNECT and not plane.retry_budget.take(now_s):
+        if failure.kind is not FailureKind.CONNECT and not plane.may_fail_over(now_s):
             return False
         self._index = index
         return True
@@ -476,18 +475,20 @@ class Exchange:
     def _next_ring_s(self, now_s: float) -> float:
         """Seconds until something is due, before the commit."""
         due_s = self._silent_s
-        if self._total_s:
-            due_s = min(due_s, self._began_s + self._total_s)
-        if self._first_byte_s:
-            due_s = min(due_s, self._attempt_at_s + self._first_byte_s)
-        if self._keepalive_s:
-            due_s = min(due_s, self._keepalive_s)
+        if self._total_s and self._began_s + self._total_s < due_s:
+            due_s = self._began_s + self._total_s
+        if self._first_byte_s and self._attempt_at_s + self._first_byte_s < due_s:
+            due_s = self._attempt_at_s + self._first_byte_s
+        if self._keepalive_s and self._keepalive_s < due_s:
+            due_s = self._keepalive_s
         return due_s - now_s
 
     def _set_timer(self, length_s: float) -> None:
         # Lengths are rounded up so that few queues serve all calls.
-        step = 1.0 if length_s > 2.0 else 0.05
-        timer = self._plane.timers.of(step * ceil(length_s / step - 1e-6) if length_s > 0 else step)
+        if length_s > 2.0:
+            timer = self._plane.timers.of(ceil(length_s - 1e-6))
+        else:
+            timer = self._plane.timers.of(max(0.05, 0.05 * ceil(length_s * 20.0 - 1e-6)))
         if self._timer is not None and self._timer is not timer:
             self._timer.discard(self)
         self._timer = timer
@@ -568,7 +569,7 @@ class Exchange:
         if not self._early_head:
             self._early_head = True
             self._chunked = not client.http10
-            head = [status_line(200), _EVENT_STREAM, *self._own_lines(), self._framing_line()]
+            head = [status_line(200), _EVENT_STREAM, self._own_fields(), self._framing_line()]
             self._head = b"".join(head) + b"\r\n"
         self.send(_KEEPALIVE)
 
@@ -657,8 +658,8 @@ class Exchange:
         answer_fields(
             [field for field in self._upstream_headers if field[0] not in _STREAM_OWN], lines
         )
-        lines += self._route_lines()
-        lines += self._own_lines()
+        lines.append(self._route_fields())
+        lines.append(self._own_fields())
         lines.append(self._framing_line())
         lines.append(b"\r\n")
         self._head = b"".join(lines)
@@ -682,8 +683,8 @@ class Exchange:
         lines = [status_line(self.upstream_status)]
         content_type = answer_fields(self._upstream_headers, lines)
         lines.append(b"content-type: " + (content_type or b"application/octet-stream") + b"\r\n")
-        lines += self._route_lines()
-        lines += self._own_lines()
+        lines.append(self._route_fields())
+        lines.append(self._own_fields())
         self._chunked = length is None and not http10
         if length is not None:
             lines.append(b"content-length: " + length + b"\r\n")
@@ -726,11 +727,8 @@ class Exchange:
         """The answer is whole; ``data`` are its last bytes."""
         if self._chunked:
             self._record.bytes_out += len(data)
-            if data:
-                data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
-            else:
-                data = b"0\r\n\r\n"
-            self._last_write(data)
+            last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            self._last_write(last + b"0\r\n\r\n")
         else:
             self.send(data)
             self._last_write(b"")
@@ -741,14 +739,14 @@ class Exchange:
         self._commit()
         lines = [status_line(self.upstream_status)]
         answer_fields(self._upstream_headers, lines)
-        lines.append(b"content-type: application/json\r\n")
-        lines += self._route_lines()
-        lines += self._own_lines()
-        if self._warning:
-            lines.append(self._warning)
-        lines.append(self._connection_line())
-        lines.append(b"content-length: %d\r\n\r\n" % len(body))
-        lines.append(body)
+        lines += (
+            self._route_fields(),
+            self._own_fields(),
+            self._warning,
+            self._connection_line(),
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body),
+            body,
+        )
         self._record.bytes_out += len(body)
         self._last_write(b"".join(lines))
         self._succeed()
@@ -777,8 +775,8 @@ class Exchange:
         else:
             lines.insert(0, status_line(status))
             lines.append(b"content-type: " + (content_type or b"application/json") + b"\r\n")
-            lines += self._route_lines()
-            lines += self._own_lines()
+            lines.append(self._route_fields())
+            lines.append(self._own_fields())
             lines.append(self._connection_line())
             lines.append(b"content-length: %d\r\n\r\n" % len(body))
             lines.append(body)
@@ -969,31 +967,29 @@ class Exchange:
 
     # --- lines ------------------------------------------------------------------------------
 
-    def _route_lines(self) -> list[bytes]:
+    def _route_fields(self) -> bytes:
         """Who answered and why (behaviour § 2.3)."""
         plan = self._plan
-        reason = plan.reason
-        if self._failed:
-            reason = RouteReason.FAILOVER
-        lines = [
-            self._link.answer_head(self._scored.candidate.model.id),
-            b"x-nexus-route-reason: %b\r\nx-nexus-attempts: %d\r\n"
-            % (reason.value.encode(), self._attempts),
-        ]
+        scored = self._scored
+        head = self._link.answer_head(scored.candidate.model.id)
+        reason = RouteReason.FAILOVER if self._failed else plan.reason
+        fields = b"%bx-nexus-route-reason: %b\r\nx-nexus-attempts: %d\r\n" % (
+            head,
+            _REASONS[reason],
+            self._attempts,
+        )
         if plan.fallback_model is not None:
-            lines.append(b"x-nexus-fallback-model: " + encode_value(plan.fallback_model) + b"\r\n")
-        ignored = self._scored.ignored
-        if ignored:
-            lines.append(
-                b"x-nexus-ignored: " + b", ".join(encode_value(name) for name in ignored) + b"\r\n"
-            )
-        return lines
+            fields += b"x-nexus-fallback-model: " + encode_value(plan.fallback_model) + b"\r\n"
+        if scored.ignored:
+            names = b", ".join([encode_value(name) for name in scored.ignored])
+            fields += b"x-nexus-ignored: " + names + b"\r\n"
+        return fields
 
-    def _own_lines(self) -> list[bytes]:
-        lines = [b"x-request-id: " + self.request_id.encode() + b"\r\n"]
+    def _own_fields(self) -> bytes:
+        fields = b"x-request-id: " + self.request_id.encode() + b"\r\n"
         for name, value in self._cors:
-            lines.append(name + b": " + value + b"\r\n")
-        return lines
+            fields += name + b": " + value + b"\r\n"
+        return fields
 
     def _connection_line(self) -> bytes:
         client = self._client
@@ -1037,9 +1033,9 @@ class Exchange:
     def _served_by(self) -> None:
         record = self._record
         scored = self._scored
-        record.backend = scored.candidate.backend.spec.name
+        record.backend = self._link.name
         record.served_model = scored.candidate.model.id
-        record.reason = (RouteReason.FAILOVER if self._failed else self._plan.reason).value
+        record.reason = RouteReason.FAILOVER if self._failed else self._plan.reason
 
     def _finish(self, outcome: Outcome, status: int, *, error: str = "") -> None:
         """Every way out: timers, budget and counters whole, one record."""
@@ -1062,6 +1058,7 @@ class Exchange:
         plane.finished(record)
 
 
+_REASONS = {reason: reason.value.encode() for reason in RouteReason}
 _UNREAD = RequestProfile(endpoint="", model="")
 _STREAM_OWN = frozenset({b"cache-control", b"x-accel-buffering"})
 
