@@ -28,6 +28,9 @@ from nexus.telemetry.record import CallRecord
 __all__ = ["DataPlane", "Hooks", "PlaneLimits"]
 
 
+_FAILOVERS_PER_CALL = 0.2
+
+
 class PlaneLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a call; seconds and bytes, 0 switches a deadline off (behaviour §§ 5.3, 8)."""
 
@@ -74,6 +77,7 @@ class DataPlane:
     """The service behind the HTTP server (``http1.server.Service``)."""
 
     __slots__ = (
+        "_calls_uncredited",
         "_id_prefix",
         "_ids",
         "_links",
@@ -113,6 +117,7 @@ class DataPlane:
         self.in_flight = 0
         self.on_quiet: Callable[[], None] | None = None
         self.retry_budget = TokenBucket(100.0, 10.0)
+        self._calls_uncredited = 0
         self._links: dict[str, Link] = {}
         self._ids = 0
         bits = f"{rng.getrandbits(80):020x}"
@@ -219,6 +224,13 @@ class DataPlane:
     def began(self) -> None:
         """A call begins."""
         self.in_flight += 1
+        self._calls_uncredited += 1
+
+    def may_fail_over(self, now_s: float) -> bool:
+        """Takes one failover of the retry budget, if there is one left (behaviour § 5.2)."""
+        self.retry_budget.refill(_FAILOVERS_PER_CALL * self._calls_uncredited)
+        self._calls_uncredited = 0
+        return self.retry_budget.take(now_s)
 
     def finished(self, record: CallRecord) -> None:
         """A call is over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import json
 import signal
 import sys
@@ -49,6 +50,7 @@ async def serve(loaded: Loaded) -> int:
         sys.stderr.write(f"nexus: {_why_not(loaded, error)}\n")
         await gateway.stop()
         return 1
+    _tune_collector()
     stop, cut_now = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
@@ -75,6 +77,14 @@ async def serve(loaded: Loaded) -> int:
     await gateway.stop()
     log.info("stopped")
     return 0
+
+
+def _tune_collector() -> None:
+    """What is loaded now stays for good: the cycle collector need not look at it ever again, nor
+    run every few requests for garbage that calls do not make (8 % of a request's CPU)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _why_not(loaded: Loaded, error: OSError) -> str:
