@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from tests.harness import eventually
 from tests.real.conftest import StartLlamaCpp, StartNexus
 from tests.real.servers import LlamaCpp, Nexus
 from tests.real.tiny_model import TINY_NAME
+
+_log = logging.getLogger(__name__)
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "tell me of the fleet"}]
 REQUESTS = 240
@@ -82,6 +85,8 @@ async def test_no_request_fails_when_an_engine_is_killed(
         # No more can be under way in the one killed than there are clients.
         assert run.outcomes["cut"] <= CLIENTS
         recovery_s = await _recovery_s(client, mortal)
+    # Shown by pytest --log-cli-level=info.
+    _log.info("outcomes %s, served %s, back after %.1f s", run.outcomes, run.served, recovery_s)
     assert recovery_s < RECOVERY_S
     told = nexus.get("/admin/v1/stats")["requests"]
     assert told["upstream_error"] == run.outcomes["cut"]
@@ -114,7 +119,7 @@ async def _ask_streamed(client: openai.AsyncOpenAI, run: Run) -> None:
     pieces, reason = 0, None
     try:
         stream = await client.chat.completions.create(
-            model=TINY_NAME, messages=QUESTION, max_tokens=200, temperature=0, stream=True
+            model=TINY_NAME, messages=QUESTION, max_tokens=120, temperature=0, stream=True
         )
         run.served[stream.response.headers["x-nexus-backend"]] += 1
         async for chunk in stream:
