@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from nexus.http1.headers import Headers
 
 __all__ = ["HeadMemo", "Request"]
+
+_ID = re.compile(rb"[\x21-\x7e]{1,200}")
 
 
 class HeadMemo:
@@ -93,3 +97,9 @@ class Request:
             if key == name:
                 return value
         return None
+
+    def kept_id(self) -> str | None:
+        """The client's ``X-Request-Id``, if it may stand in a header and in a log line: up to 200
+        characters of visible ASCII."""
+        value = self.header(b"x-request-id")
+        return value.decode() if value is not None and _ID.fullmatch(value) else None

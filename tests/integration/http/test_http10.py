@@ -1,4 +1,4 @@
-"""HTTP/1.0 clients: no chunked coding, close unless kept alive by agreement (RFC 9112 § 9.3)."""
+"""HTTP/1.0 clients: no chunked coding, and every answer ends its connection (RFC 9112 § 9.3)."""
 
 from __future__ import annotations
 
@@ -31,22 +31,27 @@ async def test_closed_after_the_answer(gateway: Running, host: bool) -> None:
         await closed(client)
 
 
-async def test_kept_alive(gateway: Running) -> None:
-    """Who asks for keep-alive gets it, and is told so: else it would wait for the end."""
-    async with raw(gateway.port) as client:
-        for _ in range(3):
-            client.send(post10(CHAT_BODY, KEEP))
-            status, headers, _ = await client.response()
-            assert (status, headers["connection"]) == (200, "keep-alive")
+ASKING = [(KEEP,), (KEEP, b"Connection: close"), (b"Connection: close", KEEP)]
 
 
-@pytest.mark.parametrize("fields", [(KEEP, b"Connection: close"), (b"Connection: close", KEEP)])
-async def test_close_wins(gateway: Running, fields: tuple[bytes, ...]) -> None:
-    """Whoever says both means close."""
+@pytest.mark.parametrize("fields", ASKING)
+async def test_keep_alive_is_declined(gateway: Running, fields: tuple[bytes, ...]) -> None:
+    """Who asks for keep-alive is told that the connection closes, and it does: a client that is
+    not told would wait for an end that does not come."""
     async with raw(gateway.port) as client:
         client.send(post10(CHAT_BODY, *fields))
         status, headers, _ = await client.response()
         assert (status, headers["connection"]) == (200, "close")
+        await closed(client)
+
+
+@pytest.mark.parametrize("line", [b"GET /health", b"GET /nowhere", b"PUT " + CHAT])
+async def test_pages_and_errors_close_too(gateway: Running, line: bytes) -> None:
+    """Whatever answers an HTTP/1.0 request that asked for keep-alive closes, and says so."""
+    async with raw(gateway.port) as client:
+        client.send(request(line + b" HTTP/1.0", KEEP))
+        _, headers, _ = await client.response()
+        assert headers["connection"] == "close"
         await closed(client)
 
 
