@@ -254,7 +254,7 @@ class Exchange:
         fields = self._fields
         parts = [
             link.post_prefix(self.endpoint.path, self._request.query),
-            fields.lines(traits.dropped_headers),
+            fields.lines(link.dropped_headers),
         ]
         self.client_credential = link.forwards_credentials and bool(fields.credentials)
         if self.client_credential:
@@ -298,9 +298,7 @@ class Exchange:
             if connection.handler is self:
                 connection.discard()
         self._record.attempts.append(
-            AttemptRecord(
-                link.name, outcome, status, round((monotonic() - self._attempt_at_s) * 1000.0, 3)
-            )
+            AttemptRecord(link.name, outcome, status, _ms(monotonic() - self._attempt_at_s))
         )
 
     def _release_trial(self) -> None:
@@ -697,7 +695,7 @@ class Exchange:
     def _commit(self) -> None:
         self.state = CallState.RELAYING
         now_s = monotonic()
-        self._record.ttft_ms = round((now_s - self._began_s) * 1000.0, 3)
+        self._record.ttft_ms = _ms(now_s - self._began_s)
         candidate = self._scored.candidate
         if self.profile.stream:
             average = candidate.live.ttft.get(candidate.model.id)
@@ -1054,7 +1052,7 @@ class Exchange:
         record.error = error
         if self._failed and not record.backend:
             record.backend = self._failed[-1].backend
-        record.duration_ms = round((monotonic() - self._began_s) * 1000.0, 3)
+        record.duration_ms = _ms(monotonic() - self._began_s)
         plane.finished(record)
 
 
@@ -1068,6 +1066,11 @@ def _unready(scored: Scored, now_s: float) -> bool:
     live = scored.candidate.live
     limit = scored.candidate.backend.spec.max_concurrency
     return live.parked_until_s > now_s or (limit > 0 and live.in_flight >= limit)
+
+
+def _ms(seconds: float) -> float:
+    """Milliseconds with three digits; ``round`` takes four times as long."""
+    return int(seconds * 1e6) / 1e3
 
 
 def _either(own: float | None, default: float) -> float:

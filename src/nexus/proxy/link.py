@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from nexus.core.backend import Backend
 from nexus.engines.adapter import Adapter
 from nexus.engines.table import adapter_for
-from nexus.http1.headers import encode_value
+from nexus.http1.headers import CREDENTIAL_HEADERS, encode_value
 from nexus.http1.pool import Pool
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ _NAMES_MAX = 1024
 class Link:
     """The way to one backend. Made anew when its address, credentials or engine change.
 
-    ``active`` are the calls that are at it now."""
+    ``active`` are the calls that are at it now; ``dropped_headers`` the client's fields that stay
+    here: what the engine misreads, and what the operator configured in their place."""
 
     __slots__ = (
         "_answer_heads",
@@ -32,6 +33,7 @@ class Link:
         "active",
         "adapter",
         "backend",
+        "dropped_headers",
         "forwards_credentials",
         "name",
         "pool",
@@ -49,7 +51,10 @@ class Link:
         self.backend = backend
         self.adapter: Adapter = adapter_for(backend.engine)
         self.name = spec.name
-        self.forwards_credentials = spec.forwards_credentials
+        own = frozenset(name.lower().encode() for name in spec.headers)
+        self.dropped_headers = backend.traits.dropped_headers | own
+        # A credential among the configured headers is the backend's own key, spelled otherwise.
+        self.forwards_credentials = spec.forwards_credentials and not own & CREDENTIAL_HEADERS
         self.active: set[Exchange] = set()
         self.pool = Pool(
             loop,
@@ -88,16 +93,16 @@ class Link:
         spec = backend.spec
         queries = b"&".join(part for part in (self._suffix, query) if part)
         target = backend.address.base_path.encode() + path + (b"?" + queries if queries else b"")
-        lines = [
-            method + b" " + target + b" HTTP/1.1",
-            b"host: " + backend.address.authority.encode(),
-            b"accept-encoding: identity",
-        ]
+        fields = {
+            b"host": backend.address.authority.encode(),
+            b"accept-encoding": b"identity",
+        }
         if spec.api_key:
-            lines.append(b"authorization: Bearer " + spec.api_key.encode())
+            fields[b"authorization"] = b"Bearer " + spec.api_key.encode()
         for name, value in spec.headers.items():
-            lines.append(name.lower().encode() + b": " + value.encode("latin-1", "replace"))
-        return b"\r\n".join(lines) + b"\r\n"
+            fields[name.lower().encode()] = value.encode("latin-1", "replace")
+        lines = [name + b": " + value for name, value in fields.items()]
+        return b"\r\n".join((method + b" " + target + b" HTTP/1.1", *lines, b""))
 
     def answer_head(self, model_id: str) -> bytes:
         """The ``x-nexus-*`` fields that are the same in every answer of this backend for this
