@@ -66,7 +66,8 @@ class LlamaCpp(Server):
             clean_environment(self._home, PYTHONPATH=str(_ROOT)),
         )
         with self.process.ended_unless_ready():
-            self.url = self.process.says(r"(?m)^(http://127\.0\.0\.1:\d+)$")
+            # Not anchored: its log may be written into the same line.
+            self.url = self.process.says(r"(http://127\.0\.0\.1:\d+)\s")
             until(lambda: self.answers("/health"), f"{self.name} answers /health")
         self.port = int(self.url.rpartition(":")[2])
 
@@ -103,7 +104,7 @@ class Ollama(Server):
             {**self._environment, "OLLAMA_HOST": "127.0.0.1:0"},
         )
         with self.process.ended_unless_ready():
-            address = self.process.says(r"Listening on (127\.0\.0\.1:\d+)")
+            address = self.process.says(r"Listening on (127\.0\.0\.1:\d+)\s")
             self.url = f"http://{address}"
             until(lambda: self.answers("/api/version"), "ollama answers /api/version")
         self._environment["OLLAMA_HOST"] = address
