@@ -167,7 +167,8 @@ def _unknown(model: Model, ask: Ask) -> int:
 
 def ignored_fields(candidate: Candidate, ask: Ask) -> tuple[str, ...]:
     """The fields of the request that the candidate's engine drops, sorted."""
-    return tuple(sorted(ask.fields & candidate.backend.traits.ignored_fields))
+    dropped = candidate.backend.traits.ignored_fields
+    return tuple(sorted(ask.fields & dropped)) if dropped else ()
 
 
 def detail(reason: DropReason, candidate: Candidate, ask: Ask, now_s: float) -> str:

@@ -62,13 +62,14 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
 
     ``ignored`` are the request's fields that its engine drops, sorted. ``rank`` is a sum of
     :class:`Behind` weights: lower ranks are tried first, the strategy orders within a rank.
+    ``parts`` of the score are worked out only when an explanation was asked for.
     """
 
     candidate: Candidate
     score: float
-    parts: ScoreParts
     ignored: tuple[str, ...] = ()
     rank: int = 0
+    parts: ScoreParts | None = None
 
 
 class Dropped(msgspec.Struct, frozen=True):

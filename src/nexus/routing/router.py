@@ -147,7 +147,9 @@ class Router:
             model=model,
             profile=profile,
             candidates=tuple(
-                [_scored(one, ask) for one in (ordered if explain else ordered[:depth])]
+                [_explained(one, ask) for one in ordered]
+                if explain
+                else [_scored(one, ask) for one in ordered[:depth]]
             ),
             reason=reason,
             estimated_tokens=ask.input_tokens,
@@ -253,15 +255,20 @@ class Router:
 
 def _scored(contender: Contender, ask: Ask) -> Scored:
     behind, score, candidate = contender
+    ignored = ignored_fields(candidate, ask) if ask.fields else ()
+    return Scored(candidate, score, ignored, behind)
+
+
+def _explained(contender: Contender, ask: Ask) -> Scored:
+    """The same with the parts of the score, which nobody else looks at."""
+    candidate = contender[2]
     backend, live = candidate.backend, candidate.live
     parts = ScoreParts(
         priority_part(backend.spec.priority),
         load_part(live.busy, backend.capacity),
         latency_part(live.ttft_s(candidate.model.id)),
     )
-    return Scored(
-        candidate, score, parts, ignored_fields(candidate, ask) if ask.fields else (), behind
-    )
+    return msgspec.structs.replace(_scored(contender, ask), parts=parts)
 
 
 def _overflowed(ordered: list[Contender]) -> bool:

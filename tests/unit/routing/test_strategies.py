@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus.core.snapshot import Snapshot
+from nexus.routing.plan import ScoreParts
 from nexus.routing.router import Router, RoutingSettings
 from nexus.routing.strategies import STRATEGIES, Strategy
 from tests.unit.routing.fleet import NOW_S, ask, candidate, fleet, live, order, route
@@ -60,11 +61,11 @@ def test_smart_weighs_priority_load_and_latency() -> None:
         candidate("near", priority=10, figures=live(in_flight=50, ttft_s=0.5)),
         candidate("far", priority=90, figures=live(ttft_s=0.0)),
     )
-    near, far = route(snapshot).candidates
+    near, far = route(snapshot, explain=True).candidates
     assert near.candidate.backend.name == "near"
     assert near.score == pytest.approx(0.5 * 0.9 + 0.3 * 0.5 + 0.2 * 0.5)
     assert far.score == pytest.approx(0.5 * 0.1 + 0.3 * 1.0 + 0.2 * 1.0)
-    assert (near.parts.priority, near.parts.load, near.parts.latency) == (0.9, 0.5, 0.5)
+    assert near.parts == ScoreParts(priority=0.9, load=0.5, latency=0.5)
 
 
 @pytest.mark.parametrize(
