@@ -109,8 +109,9 @@ def table(report: Report) -> str:
     others = _median(figures, "others_share")
     if others > _OTHERS_SHARE_MAX:
         lines.append(
-            f"Other programs used {others:.0%} of the proxies' core meanwhile: they cool caches (dearer "
-            "requests) and make reads come in batches (cheaper events). Do not rely on these figures."
+            f"Other programs used {others:.0%} of the proxies' core meanwhile: they cool caches "
+            "(dearer requests) and make reads come in batches (cheaper events). Do not rely on "
+            "these figures."
         )
     return "\n".join(lines)
 
