@@ -9,12 +9,13 @@ import asyncio
 import errno
 import socket
 import ssl
-from typing import Protocol
+from typing import Protocol, cast
 
 from nexus.core.backend import BackendUrl
 from nexus.core.errors import AttemptFailure, FailureKind
 from nexus.http1.timers import DeadlineQueue, DeadlineQueues
 from nexus.http1.tls import upstream_context
+from nexus.http1.tunnel import Proxy, open_tunnel
 from nexus.http1.upstream import UpstreamConnection
 
 __all__ = ["Dial", "DialHandler", "Pool", "connect_failure"]
@@ -65,6 +66,7 @@ class Pool:
         "_idle",
         "_idle_timers",
         "_loop",
+        "_proxy",
         "_tls",
         "_tls_error",
         "connect_timeout_s",
@@ -83,9 +85,11 @@ class Pool:
         connect_timeout_s: float = 5.0,
         tls_ca: str = "",
         tls_verify: bool = True,
+        proxy: Proxy | None = None,
     ) -> None:
         self._loop = loop
         self._address = address
+        self._proxy = proxy
         self.idle_max = idle_max
         self.idle_s = idle_s
         self.connect_timeout_s = connect_timeout_s
@@ -172,18 +176,11 @@ class Pool:
     # --- dialling -------------------------------------------------------------------------
 
     async def _connect(self, dial: Dial) -> None:
-        address = self._address
         try:
             if self._tls_error:
                 raise ssl.SSLError(self._tls_error)
             async with asyncio.timeout(self.connect_timeout_s or None):
-                _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(self),
-                    address.host,
-                    address.port,
-                    ssl=self._tls,
-                    server_hostname=address.host.partition("%")[0] if self._tls else None,
-                )
+                connection = await self._open()
         except Exception as error:
             handler = dial.handler
             dial.handler = None
@@ -212,9 +209,36 @@ class Pool:
         except Exception as error:
             handler.on_crash(error)
 
+    async def _open(self) -> UpstreamConnection:
+        address = self._address
+        name = address.host.partition("%")[0] if self._tls is not None else None
+        if self._proxy is None:
+            _, connection = await self._loop.create_connection(
+                lambda: UpstreamConnection(self),
+                address.host,
+                address.port,
+                ssl=self._tls,
+                server_hostname=name,
+            )
+            return connection
+        connection = UpstreamConnection(self)
+        transport: asyncio.BaseTransport | None = await open_tunnel(
+            self._loop, self._proxy, address
+        )
+        if self._tls is not None:
+            transport = await self._loop.start_tls(
+                cast(asyncio.Transport, transport), connection, self._tls, server_hostname=name
+            )
+        else:
+            cast(asyncio.Transport, transport).set_protocol(connection)
+        connection.connection_made(cast(asyncio.Transport, transport))
+        return connection
+
 
 def connect_failure(error: BaseException, timeout_s: float) -> AttemptFailure:
     """What a failed dial says, in words for people, and whose fault it is."""
+    if isinstance(error, AttemptFailure):
+        return error
     if isinstance(error, TimeoutError) and not getattr(error, "errno", None):
         return AttemptFailure(FailureKind.CONNECT, f"no connection within {timeout_s:g} s")
     if isinstance(error, ConnectionRefusedError):

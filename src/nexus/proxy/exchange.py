@@ -891,10 +891,8 @@ class Exchange:
             return
         if not self.committed:
             self._answer_error(ApiError.service_unavailable("Nexus is shutting down.", 1))
-        elif self._streams:
-            self.end_broken(failure, b"", with_done=True)
-        else:
-            self.break_off(failure)
+        elif self.relay is not None:
+            self.relay.broken(failure)
 
     def cut(self, outcome: Outcome) -> None:
         """Ends the call now, wherever it stands."""

@@ -11,6 +11,7 @@ from nexus.engines.adapter import Adapter
 from nexus.engines.table import adapter_for
 from nexus.http1.headers import CREDENTIAL_HEADERS, encode_value
 from nexus.http1.pool import Pool
+from nexus.http1.tunnel import Proxy
 
 if TYPE_CHECKING:
     from nexus.proxy.exchange import Exchange
@@ -46,6 +47,7 @@ class Link:
         *,
         connect_timeout_s: float,
         idle_max: int,
+        proxy: Proxy | None = None,
     ) -> None:
         spec = backend.spec
         self.backend = backend
@@ -68,6 +70,7 @@ class Link:
             else spec.connect_timeout_s,
             tls_ca=spec.tls_ca,
             tls_verify=spec.tls_verify,
+            proxy=proxy,
         )
         query = "&".join(part for part in (backend.address.query, urlencode(spec.query)) if part)
         self._suffix = query.encode()

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from nexus.core.backend import Backend, BackendStatus
+from nexus.core.backend import Backend, BackendStatus, BackendUrl
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
 from nexus.core.limits import Budget, TokenBucket
 from nexus.core.snapshot import Snapshot
@@ -19,6 +19,7 @@ from nexus.http1.headers import Headers, serialise_response
 from nexus.http1.message import Request
 from nexus.http1.server import ClientHandler, ServerConnection
 from nexus.http1.timers import DeadlineQueues
+from nexus.http1.tunnel import Proxy
 from nexus.proxy.endpoints import ENDPOINTS
 from nexus.proxy.exchange import Exchange
 from nexus.proxy.link import Link
@@ -81,6 +82,7 @@ class DataPlane:
         "_id_prefix",
         "_ids",
         "_links",
+        "_proxy_of",
         "budget",
         "draining",
         "hooks",
@@ -105,6 +107,7 @@ class DataPlane:
         limits: PlaneLimits,
         budget: Budget,
         rng: Random,
+        proxy_of: Callable[[BackendUrl], Proxy | None] = lambda _: None,
     ) -> None:
         self.loop = loop
         self.hooks = hooks
@@ -113,6 +116,7 @@ class DataPlane:
         self.limits = limits
         self.budget = budget
         self.rng = rng
+        self._proxy_of = proxy_of
         self.draining = False
         self.in_flight = 0
         self.on_quiet: Callable[[], None] | None = None
@@ -213,6 +217,7 @@ class DataPlane:
                 backend,
                 connect_timeout_s=self.limits.connect_timeout_s,
                 idle_max=self.limits.pool_idle_per_backend,
+                proxy=self._proxy_of(backend.address),
             )
             if before is not None:
                 # Calls under way finish on the old connections; they are known here all the same.

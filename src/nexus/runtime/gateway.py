@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import socket
 import stat
@@ -16,7 +17,7 @@ from random import Random, SystemRandom
 from time import monotonic
 
 from nexus.config.loader import Loaded
-from nexus.core.backend import Backend, BackendSpec
+from nexus.core.backend import Backend, BackendSpec, BackendUrl
 from nexus.core.errors import ApiError
 from nexus.core.limits import Budget
 from nexus.core.snapshot import Snapshot
@@ -31,6 +32,7 @@ from nexus.http1.headers import Headers
 from nexus.http1.message import Request
 from nexus.http1.server import ClientHandler, HttpServer, ServerConnection, ServerLimits
 from nexus.http1.tls import listening_context
+from nexus.http1.tunnel import Proxy, proxy_for
 from nexus.proxy.link import Link
 from nexus.proxy.pages import Pages
 from nexus.proxy.plane import DataPlane, PlaneLimits
@@ -107,6 +109,7 @@ class Gateway:
             ),
             budget=self.budget,
             rng=self._rng,
+            proxy_of=self._proxy_of,
         )
         self.server = HttpServer(
             loop,
@@ -238,7 +241,7 @@ class Gateway:
         for listener in self._listeners:
             await listener.wait_closed()
         if self.config.server.unix:
-            Path(self.config.server.unix).unlink(missing_ok=True)
+            Path(self.config.server.unix).unlink(missing_ok=True)  # noqa: ASYNC240 - one call
         if self._access_log is not None:
             self._access_log.close()
 
@@ -271,9 +274,22 @@ class Gateway:
         if link is None or not link.serves(backend):
             if link is not None:
                 link.pool.close_idle()
-            link = probe_link(self.loop, backend, self.config.server.connect_timeout_seconds)
+            link = probe_link(
+                self.loop,
+                backend,
+                connect_timeout_s=self.config.server.connect_timeout_seconds,
+                proxy=self._proxy_of(backend.address),
+            )
             self._probe_links[name] = link
         return await fetch_answer(link, ask, timeout_s)
+
+    def _proxy_of(self, address: BackendUrl) -> Proxy | None:
+        """The proxy of the environment for this address, if any (behaviour § 3)."""
+        try:
+            return proxy_for(address, os.environ)
+        except ValueError as error:
+            self._log.warning("proxy_ignored", reason=str(error))
+            return None
 
     def _checked(self, report: CheckReport) -> None:
         before = self.store.snapshot.backends.get(report.name)
@@ -371,7 +387,7 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> None:
 async def _flushed(server: HttpServer, timeout_s: float = 1.0) -> None:
     """Waits until clients have taken what was written to them, but not for those that stall."""
     deadline_s = monotonic() + timeout_s
-    while server.unwritten_bytes and monotonic() < deadline_s:
+    while server.unwritten_bytes and monotonic() < deadline_s:  # noqa: ASYNC110 - uvloop tells not
         await asyncio.sleep(0.01)
 
 
