@@ -63,7 +63,7 @@ def encode_value(text: str) -> bytes:
     name from outside can split a response."""
     if text.isascii() and text.isprintable() and " " not in text:
         return text.encode("ascii")
-    return quote(text, safe="!#$&'()*+,/:;=?@[]~").encode("ascii")
+    return quote(text, safe="!#$&'()*+,/:;=?@[]~", errors="replace").encode("ascii")
 
 
 def is_field_value(text: str) -> bool:
