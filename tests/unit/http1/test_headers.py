@@ -60,7 +60,7 @@ def test_connection_names(value: bytes, names: set[bytes]) -> None:
         ("a\r\nSet-Cookie: b", b"a%0D%0ASet-Cookie:%20b"),
         ("", b""),
         ("\x7f\x00", b"%7F%00"),
-        ("a\ud800b", b"a%3Fb"),
+        ("a\ud800b", b"a?b"),
     ],
 )
 def test_encode_value(text: str, value: bytes) -> None:
