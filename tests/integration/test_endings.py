@@ -191,6 +191,24 @@ async def test_a_responses_stream_ends_in_its_own_way(played: Played) -> None:
     assert b"[DONE]" not in answer.content
 
 
+async def test_the_end_of_the_drain_says_nothing_twice(played: Played) -> None:
+    """Calls that are cut then: after ``[DONE]`` no error follows; in the middle one does."""
+    bare = head("content-type: text/event-stream", "connection: close")
+    for said in (EVENT + LAST, EVENT):
+        played.upstream.script = playing(bare, said)
+        async with raw(played.gateway.port) as client:
+            client.send(request(stream=True))
+            await client.until(said[-20:])
+            played.gateway.gateway.plane.cancel_all()
+            rest = await client.until(b"0\r\n\r\n")
+        if said == EVENT:
+            assert b'"error"' in rest
+            assert rest.count(b"data: [DONE]\n\n") == 1
+        else:
+            assert b"data: " not in rest
+        await played.gateway.settled()
+
+
 # --- plain answers after the commit -------------------------------------------------------------
 
 

@@ -545,6 +545,21 @@ async def test_over_its_limit_a_backend_is_no_candidate() -> None:
         await eventually(lambda: engine.in_flight == 0, "the stuck call is cancelled")
 
 
+async def test_a_pipelined_call_finds_its_predecessor_gone() -> None:
+    """The next request of a connection begins when every counter of the last has moved back."""
+    async with (
+        FakeEngine(name="one") as engine,
+        running(
+            spec_of(engine, max_concurrency=1), server={"max_concurrent_requests": 1}
+        ) as gateway,
+        raw(gateway.port) as client,
+    ):
+        body = json.dumps(chat()).encode()
+        head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        client.send((head.encode() + body) * 5)
+        assert [(await client.response())[0] for _ in range(5)] == [200] * 5
+
+
 async def test_failover_heeds_the_limit_too() -> None:
     """A candidate that filled up since the plan was made is passed over."""
     async with (

@@ -113,6 +113,7 @@ class Exchange:
     _chunked = False
     _early_head = False
     _close_after = False
+    _answered: ServerConnection | None = None
     _warning = b""
     _plan: Plan
     _scored: Scored
@@ -938,7 +939,8 @@ class Exchange:
             self._record.bytes_out += len(body)
             self._client = None
             client.write(body)
-            client.finish(close=close)
+            self._close_after = close
+            self._answered = client
         if status == 504:
             outcome = Outcome.TIMEOUT
         elif self._attempts and status in (429, 500, 502, 503):
@@ -1008,7 +1010,7 @@ class Exchange:
             self._head = b""
             if data:
                 client.write(data)
-            client.finish(close=self._close_after)
+            self._answered = client
 
     # --- finish -----------------------------------------------------------------------------
 
@@ -1051,7 +1053,15 @@ class Exchange:
         if self._failed and not record.backend:
             record.backend = self._failed[-1].backend
         record.duration_ms = _ms(monotonic() - self._began_s)
-        plane.finished(record)
+        client = self._answered
+        try:
+            plane.finished(record)
+        finally:
+            # Last of all: the client's next request begins within, and must find every counter
+            # moved back.
+            if client is not None:
+                self._answered = None
+                client.finish(close=self._close_after)
 
 
 _REASONS = {reason: reason.value.encode() for reason in RouteReason}
