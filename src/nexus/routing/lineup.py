@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from nexus.core.call import RequestProfile
 from nexus.core.live import BackendLive
 from nexus.core.snapshot import Candidate, Snapshot
 from nexus.routing.filters import Ask, lasting_rank, unfit
@@ -24,6 +25,7 @@ _Kind = tuple[str, bool, bool, bool, bool, frozenset[str], int, int]
 
 _KINDS_MAX = 64
 _NO_FIELDS: frozenset[str] = frozenset()
+_NO_WINDOW = 1 << 62
 
 
 class Lineups:
@@ -45,6 +47,22 @@ class Lineups:
             known = self._by_model[model] = _ModelLineups(candidates)
         return known.players(ask)
 
+    def plain(self, model: str, profile: RequestProfile, tokens: int) -> list[Player] | None:
+        """The same for a request that asks for nothing special and fits every window; ``None``
+        when it is not sure to be one. ``tokens``: the input's estimate."""
+        known = self._by_model.get(model)
+        if (
+            known is None
+            or profile.needs_vision
+            or profile.needs_tools
+            or profile.needs_json
+            or profile.pin is not None
+            or tokens + (profile.max_output_tokens or 0) > known.fits_all_tokens
+            or not known.dropped_fields.isdisjoint(profile.fields)
+        ):
+            return None
+        return known.plain.get(profile.endpoint)
+
 
 class _ModelLineups:
     """The line-ups of one model: by all of a request that ``unfit`` and ``lasting_rank`` see.
@@ -53,15 +71,25 @@ class _ModelLineups:
     exceeds: so there are few kinds, and a client cannot make up new ones without end.
     """
 
-    __slots__ = ("_by_kind", "_candidates", "_dropped_fields", "_windows")
+    __slots__ = (
+        "_by_kind",
+        "_candidates",
+        "_windows",
+        "dropped_fields",
+        "fits_all_tokens",
+        "plain",
+    )
 
     def __init__(self, candidates: tuple[Candidate, ...]) -> None:
         self._candidates = candidates
         self._by_kind: dict[_Kind, list[Player]] = {}
-        self._dropped_fields = _NO_FIELDS.union(
+        self.dropped_fields = _NO_FIELDS.union(
             *(one.backend.traits.ignored_fields for one in candidates)
         )
         self._windows = sorted({one.model.context_length or 0 for one in candidates})
+        known = [window for window in self._windows if window]
+        self.fits_all_tokens = min(known) if known else _NO_WINDOW
+        self.plain: dict[str, list[Player]] = {}
 
     def players(self, ask: Ask) -> list[Player]:
         if ask.pin is not None:
@@ -72,7 +100,7 @@ class _ModelLineups:
             ask.tools,
             ask.json,
             ask.strict,
-            ask.fields & self._dropped_fields if ask.fields else _NO_FIELDS,
+            ask.fields & self.dropped_fields if ask.fields else _NO_FIELDS,
             bisect_left(self._windows, ask.input_tokens),
             bisect_left(self._windows, ask.total_tokens),
         )
@@ -81,6 +109,9 @@ class _ModelLineups:
             if len(self._by_kind) >= _KINDS_MAX:
                 self._by_kind.clear()
             players = self._by_kind[kind] = self._line_up(ask)
+            largest = max(ask.input_tokens, ask.total_tokens)
+            if not (ask.special or ask.strict or kind[5]) and largest <= self.fits_all_tokens:
+                self.plain[ask.endpoint] = players
         return players
 
     def _line_up(self, ask: Ask) -> list[Player]:

@@ -6,9 +6,11 @@ object, a number as content) is the engine's to judge: it counts as nothing and 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from nexus.core.call import RequestProfile
 from nexus.core.errors import ApiError
@@ -37,16 +39,64 @@ _TOKEN_ID_BYTES = 4
 """What one token id of a prompt weighs; the learned ratio starts at 4 bytes per token."""
 
 
-class BodyView(msgspec.Struct, frozen=True):
-    """The request body as edits need it.
+class BodyView:
+    """The request body as edits need it, read when one is made.
 
-    ``fields``: top-level name → raw value. ``model_raw``: the value of ``model`` as it was spelled.
     ``include_usage``: the client asked for a usage chunk (``stream_options.include_usage``).
     """
 
-    fields: dict[str, msgspec.Raw]
-    model_raw: bytes
-    include_usage: bool = False
+    __slots__ = ("_body", "_fields", "include_usage")
+
+    def __init__(
+        self, body: bytes, fields: dict[str, msgspec.Raw] | None, *, include_usage: bool
+    ) -> None:
+        self._body = body
+        self._fields = fields
+        self.include_usage = include_usage
+
+    @property
+    def fields(self) -> dict[str, msgspec.Raw]:
+        """Top-level name → raw value."""
+        if self._fields is None:
+            self._fields = read_object(self._body)
+        return self._fields
+
+    @property
+    def model_raw(self) -> bytes:
+        """The value of ``model`` as it was spelled."""
+        return bytes(self.fields["model"])
+
+
+_ABSENT = msgspec.Raw(b"null")
+
+
+class _UsualMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    role: str
+    content: str
+
+
+class _UsualChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A chat request as most are: text messages and the plainest fields, nothing else. It is read
+    in one go; every other one, and every one with something wrong, is read by the long way."""
+
+    model: str
+    messages: list[_UsualMessage]
+    stream: bool = False
+    stream_options: msgspec.Raw = _ABSENT
+    max_completion_tokens: msgspec.Raw = _ABSENT
+    max_tokens: msgspec.Raw = _ABSENT
+    temperature: msgspec.Raw = _ABSENT
+    top_p: msgspec.Raw = _ABSENT
+    seed: msgspec.Raw = _ABSENT
+    stop: msgspec.Raw = _ABSENT
+    presence_penalty: msgspec.Raw = _ABSENT
+    frequency_penalty: msgspec.Raw = _ABSENT
+    user: msgspec.Raw = _ABSENT
+
+
+_LETTER_ESCAPE = re.compile(rb"\\u00[4567]")
+_decode_usual = msgspec.json.Decoder(_UsualChat).decode
+_USUAL_NAMES = _UsualChat.__struct_fields__[3:]
 
 
 def read_profile(
@@ -58,8 +108,12 @@ def read_profile(
     ``read_object`` refuses, for a ``model`` that is not a non-empty string, a ``stream`` that is
     neither boolean nor null, and for required ``messages`` that are missing or no list.
     """
+    if requires_messages:
+        usual = _read_usual(body)
+        if usual is not None:
+            return _usual_profile(usual, body, endpoint, pin)
     fields = read_object(body)
-    model_raw, model = _read_model(fields)
+    model = _read_model(fields)
     stream = _read_stream(fields)
     text_bytes = images = 0
 
@@ -101,10 +155,59 @@ def read_profile(
         pin=pin,
     )
     include_usage = "stream_options" in fields and _asks_for_usage(fields["stream_options"])
-    return profile, BodyView(fields, model_raw, include_usage)
+    return profile, BodyView(body, fields, include_usage=include_usage)
 
 
-def _read_model(fields: dict[str, msgspec.Raw]) -> tuple[bytes, str]:
+def _read_usual(body: bytes) -> _UsualChat | None:
+    """The request, if it is a usual one and beyond doubt: no name twice in any spelling."""
+    try:
+        usual = _decode_usual(body)
+        if not body.isascii():
+            body.decode()
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    lowered = body.lower()
+    if (
+        lowered.count(b'"model"') != 1
+        or lowered.count(b'"stream"') > 1
+        or not usual.model
+        # An escape that may stand for a letter of either name, upper or lower case.
+        or (b"\\u00" in lowered and _LETTER_ESCAPE.search(lowered) is not None)
+    ):
+        return None
+    return usual
+
+
+def _usual_profile(
+    usual: _UsualChat, body: bytes, endpoint: str, pin: str | None
+) -> tuple[RequestProfile, BodyView]:
+    text_bytes = 0
+    for message in usual.messages:
+        content = message.content
+        text_bytes += len(content) if content.isascii() else _utf8_bytes(content)
+    named = [
+        name
+        for name, raw in zip(_USUAL_NAMES, astuple(usual)[3:], strict=True)
+        if raw is not _ABSENT and not _neutral(name, raw)
+    ]
+    output = None
+    for raw in (usual.max_completion_tokens, usual.max_tokens):
+        if raw is not _ABSENT and output is None:
+            output = _whole_number(raw)
+    profile = RequestProfile(
+        endpoint=endpoint,
+        model=usual.model,
+        stream=usual.stream,
+        text_bytes=text_bytes,
+        max_output_tokens=output,
+        fields=frozenset(named),
+        pin=pin,
+    )
+    asks = usual.stream_options is not _ABSENT and _asks_for_usage(usual.stream_options)
+    return profile, BodyView(body, None, include_usage=asks)
+
+
+def _read_model(fields: dict[str, msgspec.Raw]) -> str:
     raw = fields.get("model")
     if raw is None:
         raise ApiError.bad_request("'model' is missing.", param="model")
@@ -115,7 +218,7 @@ def _read_model(fields: dict[str, msgspec.Raw]) -> tuple[bytes, str]:
         raise ApiError.bad_request("'model' is empty.", param="model")
     if not model.isascii() and any("\ud800" <= ch <= "\udfff" for ch in model):
         raise ApiError.bad_request("'model' holds half of a surrogate pair.", param="model")
-    return bytes(raw), model
+    return model
 
 
 def _read_stream(fields: dict[str, msgspec.Raw]) -> bool:
@@ -210,10 +313,15 @@ def _needs_json(fields: dict[str, msgspec.Raw]) -> bool:
 def _max_output_tokens(fields: dict[str, msgspec.Raw]) -> int | None:
     for name in _OUTPUT_FIELDS:
         if name in fields:
-            digits = bytes(fields[name])
-            if digits.isdigit() and len(digits) < 19:
-                return int(digits)
+            number = _whole_number(fields[name])
+            if number is not None:
+                return number
     return None
+
+
+def _whole_number(raw: msgspec.Raw) -> int | None:
+    digits = bytes(raw)
+    return int(digits) if digits.isdigit() and len(digits) < 19 else None
 
 
 def _asks_for_usage(raw: msgspec.Raw) -> bool:

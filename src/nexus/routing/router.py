@@ -27,7 +27,7 @@ from nexus.routing.filters import (
     lets_through,
     obstacle,
 )
-from nexus.routing.lineup import Lineups
+from nexus.routing.lineup import Lineups, Player
 from nexus.routing.plan import Dropped, DropReason, Plan, Scored, ScoreParts, explain_view
 from nexus.routing.ratio import Ratios
 from nexus.routing.scorers import (
@@ -97,6 +97,10 @@ class Router:
         With ``explain`` nothing is raised: the plan has ``dropped`` and ``refusal`` filled in, and
         nobody's turn passes.
         """
+        if not explain:
+            plan = self._plain_route(snapshot, profile, now_s, rng)
+            if plan is not None:
+                return plan
         requested = profile.model
         settings = self.settings
         depth = settings.candidates_max
@@ -158,6 +162,41 @@ class Router:
             fallback_model=fallback,
         )
 
+    def _plain_route(
+        self, snapshot: Snapshot, profile: RequestProfile, now_s: float, rng: Random
+    ) -> Plan | None:
+        """The way of most requests, which ask for nothing special: the same decision with nothing
+        worked out that it does not need. ``None`` when the long way must look."""
+        model = profile.model
+        lineups = self._lineups
+        if lineups is None or lineups.snapshot is not snapshot or self.settings.strict_parameters:
+            return None
+        tokens = self.ratios.estimate_tokens(model, profile)
+        players = lineups.plain(model, profile, tokens)
+        if players is None:
+            return None
+        contenders = self._ready(players, now_s)
+        if not contenders:
+            return None
+        reason = RouteReason.CAPABILITY_MATCH
+        if len(contenders) > 1:
+            contenders = self._ordered(contenders, model, rng, explain=False)
+            if _overflowed(contenders):
+                reason = RouteReason.OVERFLOW
+        return Plan(
+            requested_model=model,
+            model=model,
+            profile=profile,
+            candidates=tuple(
+                [
+                    Scored(candidate, score, (), behind)
+                    for behind, score, candidate in contenders[: self.settings.candidates_max]
+                ]
+            ),
+            reason=reason,
+            estimated_tokens=tokens,
+        )
+
     def _ask(self, model: str, profile: RequestProfile) -> Ask:
         tokens = self.ratios.estimate_tokens(model, profile)
         return Ask(profile, tokens, self.settings.strict_parameters)
@@ -178,10 +217,14 @@ class Router:
         lineups = self._lineups
         if lineups is None or lineups.snapshot is not snapshot:
             lineups = self._lineups = Lineups(snapshot)
+        return self._ready(lineups.players(model, ask), now_s)
+
+    def _ready(self, players: list[Player], now_s: float) -> list[Contender]:
+        """Those of ``players`` who may be tried just now."""
         contenders: list[Contender] = []
         tripped: list[Contender] = []
         weights = self.settings.weights
-        for candidate, live, limit, capacity, behind, part, model_id in lineups.players(model, ask):
+        for candidate, live, limit, capacity, behind, part, model_id in players:
             # What filters.unready asks, spelled out: this runs for each candidate of each request.
             if (limit and live.in_flight >= limit) or live.parked_until_s > now_s:
                 continue

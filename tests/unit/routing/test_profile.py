@@ -290,3 +290,48 @@ def test_no_body_raises_anything_but_a_refusal(
     else:
         assert profile.model == fields["model"]
         assert profile.text_bytes >= 0
+
+
+_USUAL = st.fixed_dictionaries(
+    {
+        "model": st.sampled_from(["m", "é", "", "llama3:70b"]),
+        "messages": st.lists(
+            st.fixed_dictionaries(
+                {"role": st.sampled_from(["user", "system"]), "content": st.text(max_size=20)}
+            ),
+            max_size=3,
+        ),
+    },
+    optional={
+        "stream": st.sampled_from([True, False, None]),
+        "stream_options": st.sampled_from([None, {}, {"include_usage": True}, {"x": 1}]),
+        "max_tokens": st.sampled_from([None, 0, 5, -1, 1.5, "5"]),
+        "max_completion_tokens": st.sampled_from([None, 7, -1]),
+        "temperature": st.sampled_from([None, 0, 0.7, False]),
+        "stop": st.sampled_from([None, [], "a", ["a"], '"model":']),
+        "user": st.sampled_from(["", "u", '"Model"', '"stream"']),
+        "n": st.just(2),
+    },
+)
+
+
+@given(
+    body=_USUAL, ascii_only=st.booleans(), spoil=st.sampled_from(["", '"Model":1,', '"stream":0,'])
+)
+def test_the_short_way_reads_what_the_long_way_reads(
+    body: dict[str, Any], ascii_only: bool, spoil: str
+) -> None:
+    """A usual chat request is read in one go, with the same profile, view and refusals."""
+    raw = ("{" + spoil + json.dumps(body, ensure_ascii=ascii_only)[1:]).encode()
+
+    def read() -> object:
+        try:
+            profile, view = read_profile(raw, "/v1/chat/completions", requires_messages=True)
+        except ApiError as error:
+            return error.message
+        return profile, view.include_usage, view.model_raw, sorted(view.fields)
+
+    short = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nexus.routing.profile._read_usual", lambda _: None)
+        assert short == read()
