@@ -33,8 +33,8 @@ def serve(
 ) -> None:
     """Run the gateway.
 
-    Without a configuration file it finds the engines of this machine by itself. SIGTERM or Ctrl-C
-    lets running calls finish, a second one cuts them.
+    Backends come from the configuration file. SIGTERM or Ctrl-C lets running calls finish, a second
+    one cuts them.
     """
     from nexus.config.loader import ConfigError, load_config
 

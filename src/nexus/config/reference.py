@@ -33,8 +33,8 @@ _EXAMPLE_HEAD = """\
 _REFERENCE_HEAD = """\
 # Configuration
 
-Generated from the schema (`src/nexus/config/schema.py`). Nothing needs to be configured: without
-a file, Nexus finds the inference servers of this machine and network by itself.
+Generated from the schema (`src/nexus/config/schema.py`). Every key has a default; what a gateway
+needs is its `[[backends]]`.
 
 **The file** is TOML: the one that `--config` names, else the one that `NEXUS_CONFIG` names, else
 `nexus.toml` in the working directory, else `$XDG_CONFIG_HOME/nexus/nexus.toml` (by default

@@ -85,8 +85,11 @@ class CallState(Enum):
 class Exchange:
     """One call from a client: its request, its attempts, its answer."""
 
-    # What most calls never touch stands here once, not in every call: no __slots__, on purpose.
+    # What most calls never touch stands here once, not in every call: no __slots__, on purpose
+    # (docs/decisions/0008). A plain call must not set more than 30 attributes.
     state = CallState.NEW
+    committed = False
+    """Whether the client has seen something of this backend's answer."""
     relay: Relay | None = None
     upstream_status = 0
     client_credential = False
@@ -103,6 +106,7 @@ class Exchange:
     _stale_retried = False
     _is_trial = False
     _streams = False
+    _first_byte_s = 0.0
     _silent_s = 0.0
     _keepalive_s = 0.0
     _last_read_s = 0.0
@@ -204,7 +208,8 @@ class Exchange:
             )
         record.model = self.profile.model
         record.stream = self.profile.stream
-        self._streams = self.profile.stream and self.endpoint.terminal is not Terminal.END
+        if self.profile.stream and self.endpoint.terminal is not Terminal.END:
+            self._streams = True
 
     # --- attempts ---------------------------------------------------------------------------
 
@@ -218,12 +223,12 @@ class Exchange:
         head, body = self._upstream_request(candidate.model.engine_name)
         self._attempts += 1
         self._attempt_at_s = now_s
-        self._stale_retried = False
+        if self._stale_retried:
+            self._stale_retried = False
         live = candidate.live
         live.begin()
-        self._is_trial = live.breaker is not BreakerState.CLOSED and breaker.begin_trial(
-            live, now_s
-        )
+        if live.breaker is not BreakerState.CLOSED:
+            self._is_trial = breaker.begin_trial(live, now_s)
         link.active.add(self)
         self._start_timer(backend.spec, now_s)
         connection = link.pool.take()
@@ -245,7 +250,8 @@ class Exchange:
             if self.profile.model != engine_name and not self._takes_as_is(engine_name):
                 body = replace_string(body, "model", view.model_raw, engine_name)
             for copy in traits.field_copies:
-                body = copy_field(body, view.fields, copy.field, copy.target)
+                if copy.field in self.profile.fields:
+                    body = copy_field(body, view.fields, copy.field, copy.target)
         elif self.profile.model != engine_name and not self._takes_as_is(engine_name):
             raise ApiError.bad_request(
                 f"'{self.profile.model}' is another name for '{engine_name}', which cannot be "
@@ -257,9 +263,11 @@ class Exchange:
             link.post_prefix(self.endpoint.path, self._request.query),
             fields.lines(link.dropped_headers),
         ]
-        self.client_credential = link.forwards_credentials and bool(fields.credentials)
-        if self.client_credential:
+        credential = link.forwards_credentials and bool(fields.credentials)
+        if credential:
             parts += fields.credentials
+        if credential is not self.client_credential:
+            self.client_credential = credential
         own_id = self.request_id
         if b"x-request-id" in traits.dropped_headers and fields.request_id is not None:
             own_id = self._plane.next_id()
@@ -286,7 +294,10 @@ class Exchange:
         scored.candidate.live.end()
         link = self._link
         link.active.discard(self)
-        self.relay = None
+        relay = self.relay
+        if relay is not None:
+            relay.note(self._record)
+            self.relay = None
         if self._held_answer_bytes:
             self._plane.budget.give(self._held_answer_bytes)
             self._held_answer_bytes = 0
@@ -465,7 +476,9 @@ class Exchange:
         limits = self._plane.limits
         # All attempts share one deadline; a backend with its own brings that one along.
         self._total_s = _either(spec.request_timeout_s, limits.request_timeout_s)
-        self._first_byte_s = _either(spec.first_byte_timeout_s, limits.first_byte_timeout_s)
+        first_byte_s = _either(spec.first_byte_timeout_s, limits.first_byte_timeout_s)
+        if first_byte_s != self._first_byte_s:
+            self._first_byte_s = first_byte_s
         self._silent_s = now_s + SILENCE_S
         if self._streams and limits.stream_keepalive_s and self._attempts == 1:
             self._keepalive_s = now_s + limits.stream_keepalive_s
@@ -573,11 +586,6 @@ class Exchange:
         self.send(_KEEPALIVE)
 
     # --- what relays use --------------------------------------------------------------------
-
-    @property
-    def committed(self) -> bool:
-        """Whether the client has seen something of this backend's answer."""
-        return self.state is CallState.RELAYING
 
     @property
     def adapter(self) -> Adapter:
@@ -695,6 +703,7 @@ class Exchange:
 
     def _commit(self) -> None:
         self.state = CallState.RELAYING
+        self.committed = True
         now_s = monotonic()
         self._record.ttft_ms = _ms(now_s - self._began_s)
         candidate = self._scored.candidate
@@ -823,21 +832,10 @@ class Exchange:
             error=failure.message,
         )
 
-    def note_events(self, tap: Tap) -> None:
-        """Keeps what the tap saw for the record."""
-        record = self._record
-        record.events = tap.events
-        record.prompt_tokens = tap.prompt_tokens
-        record.completion_tokens = tap.completion_tokens
-
-    def note_tokens(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
-        """Keeps token counts that a translator knows."""
-        self._record.prompt_tokens = prompt_tokens
-        self._record.completion_tokens = completion_tokens
-
     def learn_usage(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         """Keeps the engine's token counts; they teach the bytes-per-token ratio."""
-        self.note_tokens(prompt_tokens, completion_tokens)
+        self._record.prompt_tokens = prompt_tokens
+        self._record.completion_tokens = completion_tokens
         if self._teach():
             self._warning = b"x-nexus-warning: prompt-truncated\r\n"
 
@@ -1006,8 +1004,9 @@ class Exchange:
         client = self._client
         self._client = None
         if client is not None:
-            data = self._head + data
-            self._head = b""
+            if self._head:
+                data = self._head + data
+                self._head = b""
             if data:
                 client.write(data)
             self._answered = client
@@ -1022,9 +1021,9 @@ class Exchange:
             # The same call succeeded here: so the 500 there was that backend's own (§ 4).
             if poisoned.candidate.live is not scored.candidate.live:
                 breaker.record_failure(poisoned.candidate.live, now_s)
+        self._leave("ok", self.upstream_status)
         if self.profile.stream:
             self._teach()
-        self._leave("ok", self.upstream_status)
         self._served_by()
         self._finish(Outcome.OK, self.upstream_status)
 

@@ -16,6 +16,7 @@ from nexus.proxy.retry import failure_of_status
 from nexus.streams.ndjson import LineTooLong, NdjsonSplitter
 from nexus.streams.sse import EventBuffer, payloads
 from nexus.streams.tap import Tap
+from nexus.telemetry.record import CallRecord
 
 if TYPE_CHECKING:
     from nexus.proxy.exchange import Exchange
@@ -41,6 +42,9 @@ class Relay(Protocol):
 
     def broken(self, failure: AttemptFailure) -> None:
         """The answer broke off."""
+
+    def note(self, record: CallRecord) -> None:
+        """Writes down what it saw; asked once, when the answer is over."""
 
 
 class ErrorAnswer:
@@ -80,6 +84,9 @@ class ErrorAnswer:
     def broken(self, failure: AttemptFailure) -> None:
         # The status is already known; half its body is as good as none.
         self.end()
+
+    def note(self, record: CallRecord) -> None:
+        pass
 
 
 class HeldAnswer:
@@ -144,6 +151,9 @@ class HeldAnswer:
         else:
             self._exchange.fail(failure)
 
+    def note(self, record: CallRecord) -> None:
+        pass
+
 
 class PassThrough:
     """Bytes as they come (audio, images, answers too big to hold): committed at the first one."""
@@ -188,6 +198,9 @@ class PassThrough:
             self._exchange.break_off(failure)
         else:
             self._exchange.fail(failure)
+
+    def note(self, record: CallRecord) -> None:
+        pass
 
 
 class StreamAnswer:
@@ -265,6 +278,16 @@ class StreamAnswer:
         else:
             self._close(failure)
 
+    def note(self, record: CallRecord) -> None:
+        tap = self._tap
+        translator = self._translator
+        record.events = tap.events
+        record.prompt_tokens = tap.prompt_tokens
+        record.completion_tokens = tap.completion_tokens
+        if translator is not None:
+            record.prompt_tokens = translator.prompt_tokens
+            record.completion_tokens = translator.completion_tokens
+
     # --- events -----------------------------------------------------------------------------
 
     def _take(self, data: bytes) -> None:
@@ -323,7 +346,6 @@ class StreamAnswer:
                 return
         tap = self._tap
         tap.watch(block)
-        exchange.note_events(tap)
         if tap.tool_calls_seen:
             block = tap.repair(block)
         if tap.done_seen and (at := tap.premature_done(block)) is not None:
@@ -398,8 +420,6 @@ class StreamAnswer:
             if not exchange.committed:
                 exchange.commit_stream()
             self._tap.watch(events)
-            exchange.note_events(self._tap)
-            exchange.note_tokens(translator.prompt_tokens, translator.completion_tokens)
             exchange.send(events)
 
     def _take_rest(self) -> None:

@@ -60,6 +60,11 @@ async def serve(loaded: Loaded) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    # Its default would end the process without a drain.
+    loop.add_signal_handler(
+        signal.SIGHUP,
+        lambda: log.warning("reload_unavailable", hint="restart to apply a changed configuration"),
+    )
     log.info(
         "listening",
         url=gateway.url,
