@@ -178,7 +178,7 @@ class Pool:
     async def _connect(self, dial: Dial) -> None:
         try:
             if self._tls_error:
-                raise ssl.SSLError(self._tls_error)
+                raise ssl.SSLError(1, self._tls_error)
             async with asyncio.timeout(self.connect_timeout_s or None):
                 connection = await self._open()
         except Exception as error:
@@ -250,7 +250,9 @@ def connect_failure(error: BaseException, timeout_s: float) -> AttemptFailure:
             FailureKind.CONNECT, f"TLS certificate not trusted: {error.verify_message}"
         )
     if isinstance(error, ssl.SSLError):
-        return AttemptFailure(FailureKind.CONNECT, f"TLS failed: {error.reason or error}")
+        # Only errors of a real handshake have a reason.
+        reason = getattr(error, "reason", None) or error
+        return AttemptFailure(FailureKind.CONNECT, f"TLS failed: {reason}")
     if isinstance(error, OSError):
         if error.errno in _OUR_SHORTAGE:
             return AttemptFailure(

@@ -142,24 +142,28 @@ class DataPlane:
             return exchange
         self.budget.give(request.held_bytes)
         request.held_bytes = 0
+        request_id = request.kept_id() or self.next_id()
         refusal, cors = self.hooks.check_origin(request)
+        own: Headers = [(b"x-request-id", request_id.encode()), *cors]
         try:
             if refusal is None and endpoint is None:
                 found, handler = self.hooks.page(request, connection)
                 if found:
                     return handler
-                refusal = ApiError.not_found(request.path.decode("latin-1")[:200])
-            elif refusal is None and request.method == b"OPTIONS" and cors:
-                connection.write(serialise_response(204, cors, b"", close=connection.must_close))
+            if refusal is None and request.method == b"OPTIONS" and cors:
+                connection.write(serialise_response(204, own, b"", close=connection.must_close))
                 connection.finish()
                 return None
-            elif refusal is None:
-                path = request.path.decode("latin-1")
-                refusal = ApiError.method_not_allowed(request.method.decode(), path, ("POST",))
+            if refusal is None:
+                path = request.path.decode("latin-1")[:200]
+                refusal = (
+                    ApiError.not_found(path)
+                    if endpoint is None
+                    else ApiError.method_not_allowed(request.method.decode(), path, ("POST",))
+                )
         except ApiError as error:
             refusal = error
         except Exception as error:
-            request_id = self.next_id()
             self.hooks.unexpected(error, request_id)
             refusal = ApiError.internal(request_id)
         assert refusal is not None
@@ -168,7 +172,7 @@ class DataPlane:
                 refusal,
                 close=connection.must_close,
                 head_only=request.method == b"HEAD",
-                headers=cors,
+                headers=own,
             )
         )
         connection.finish()

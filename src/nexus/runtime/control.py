@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from nexus.admin.access import (
     check_access,
@@ -15,8 +16,9 @@ from nexus.admin.access import (
     preflight_headers,
 )
 from nexus.core.errors import ApiError
+from nexus.dialects.errors import error_body
 from nexus.http1.asgi import AnswerState, AsgiApp, AsgiRequest, run_asgi
-from nexus.http1.headers import Headers, status_line
+from nexus.http1.headers import Headers, serialise_response, status_line
 from nexus.http1.message import Request
 from nexus.http1.server import ServerConnection
 from nexus.registry.store import Store
@@ -105,14 +107,17 @@ class ControlPlane:
             body=request.body,
             client=(request.peer, 0) if request.peer is not None else None,
         )
-        answering = Answering(connection, head_only=request.method == b"HEAD")
+        request_id = request.kept_id() or str(uuid4())
+        answering = Answering(
+            connection, head_only=request.method == b"HEAD", request_id=request_id
+        )
         task = self._loop.create_task(
             run_asgi(
                 self._app,
                 asked,
                 answering,
                 disconnected=answering.disconnected,
-                on_error=lambda error, state: self._failed(answering, error, state),
+                on_error=lambda error, state: self._failed(answering, error, state, request_id),
             )
         )
         self._tasks.add(task)
@@ -151,17 +156,28 @@ class ControlPlane:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _failed(self, answering: Answering, error: Exception, state: AnswerState) -> None:
-        self._on_error(error, "")
+    def _failed(
+        self, answering: Answering, error: Exception, state: AnswerState, request_id: str
+    ) -> None:
+        self._on_error(error, request_id)
         answering.fail(whole=state is AnswerState.WHOLE, untouched=state is AnswerState.NONE)
 
 
 class Answering:
     """One ASGI answer on a client connection: ``AsgiResponder`` and ``ClientHandler`` in one."""
 
-    __slots__ = ("_chunked", "_client", "_head", "_head_only", "_room", "disconnected")
+    __slots__ = (
+        "_chunked",
+        "_client",
+        "_head",
+        "_head_only",
+        "_request_id",
+        "_room",
+        "disconnected",
+    )
 
-    def __init__(self, client: ServerConnection, *, head_only: bool) -> None:
+    def __init__(self, client: ServerConnection, *, head_only: bool, request_id: str) -> None:
+        self._request_id = request_id
         self._client: ServerConnection | None = client
         self._head_only = head_only
         self._chunked = False
@@ -178,6 +194,7 @@ class Answering:
         if client is None:
             return
         lines = [status_line(status), b"server: nexus\r\nx-content-type-options: nosniff\r\n"]
+        lines.append(b"x-request-id: " + self._request_id.encode() + b"\r\n")
         sized = False
         for name, value in headers:
             sized = sized or name == b"content-length"
@@ -231,8 +248,14 @@ class Answering:
             return
         self._client = None
         if untouched:
-            error = ApiError.internal("see the log")
-            client.write(_plain_500(error.message))
+            fields: Headers = [
+                (b"content-type", b"application/json"),
+                (b"x-request-id", self._request_id.encode()),
+            ]
+            body = error_body(ApiError.internal(self._request_id))
+            client.write(
+                serialise_response(500, fields, body, close=True, head_only=self._head_only)
+            )
             client.finish(close=True)
         else:
             client.cut()
@@ -252,14 +275,3 @@ class Answering:
     def on_client_resumed(self) -> None:
         """The client caught up."""
         self._room.set()
-
-
-def _plain_500(message: str) -> bytes:
-    body = (
-        b'{"error":{"message":"%b","type":"server_error","param":null,"code":"internal_error"}}'
-        % (message.encode())
-    )
-    return (
-        b"HTTP/1.1 500 Internal Server Error\r\nserver: nexus\r\ncontent-type: application/json\r\n"
-        b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    )

@@ -161,12 +161,19 @@ class Gateway:
         """Listens and begins to check. Raises ``OSError`` when the address cannot be had."""
         server = self.config.server
         tls = None
+        handshake_s: float | None = None
         if server.tls_cert:
             tls = listening_context(cert_file=server.tls_cert, key_file=server.tls_key)
+            # A handshake is the first part of a head, no reason to wait longer for it.
+            handshake_s = server.client_head_timeout_seconds
         if server.unix:
             _remove_dead_socket(Path(server.unix))
             listener = await self.loop.create_unix_server(
-                self.server.protocol, server.unix, backlog=_BACKLOG, ssl=tls
+                self.server.protocol,
+                server.unix,
+                backlog=_BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=handshake_s,
             )
         else:
             listener = await self.loop.create_server(
@@ -174,6 +181,7 @@ class Gateway:
                 sock=_listening_socket(server.host, server.port),
                 backlog=_BACKLOG,
                 ssl=tls,
+                ssl_handshake_timeout=handshake_s,
             )
         self._listeners.append(listener)
         self._checking = self.loop.create_task(self.checker.run())
@@ -240,7 +248,7 @@ class Gateway:
         self.server.close()
         for listener in self._listeners:
             await listener.wait_closed()
-        if self.config.server.unix:
+        if self.config.server.unix and self._listeners:
             Path(self.config.server.unix).unlink(missing_ok=True)  # noqa: ASYNC240 - one call
         if self._access_log is not None:
             self._access_log.close()
@@ -365,10 +373,7 @@ class Gateway:
         return True, None
 
     def _page_id(self, request: Request) -> bytes:
-        value = request.header(b"x-request-id")
-        if value is not None and len(value) <= 200 and value.isascii() and b" " not in value:
-            return value
-        return self.plane.next_id().encode()
+        return (request.kept_id() or self.plane.next_id()).encode()
 
     def _make_admin_app(self) -> AsgiApp:
         from nexus.admin.app import create_admin_app

@@ -61,6 +61,7 @@ async def test_a_live_socket_is_refused(engine: FakeEngine, tmp_path: Path) -> N
         second = unix_gateway(engine, path)
         with pytest.raises(OSError, match="in use"):
             await second.start()
+        await second.stop()
         assert await ask(path) == 200
 
 
@@ -71,6 +72,7 @@ async def test_a_file_that_is_no_socket_is_left_alone(engine: FakeEngine, tmp_pa
     gateway = unix_gateway(engine, path)
     with pytest.raises(FileExistsError):
         await gateway.start()
+    await gateway.stop()
     assert path.read_text() == "precious"
 
 

@@ -148,3 +148,10 @@ async def test_a_client_that_leaves_during_a_call(
     client.writer.transport.abort()
     await eventually(lambda: engine.cancelled == 1, "the engine was told")
     await secure.settled()
+
+
+async def test_a_handshake_that_never_ends(secure: Running) -> None:
+    """Half a handshake is cut in the time for a head."""
+    async with raw(secure.port) as client:
+        client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        await client.rest()

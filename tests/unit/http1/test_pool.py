@@ -336,6 +336,7 @@ FAILURES: list[tuple[BaseException, FailureKind, str]] = [
     (OSError(errno.EMFILE, "?"), FailureKind.OURS, "the gateway ran out of a resource (EMFILE)"),
     (OSError(errno.EADDRNOTAVAIL, "?"), FailureKind.OURS, "(EADDRNOTAVAIL)"),
     (OSError(errno.EHOSTUNREACH, "No route"), FailureKind.CONNECT, "cannot connect (No route)"),
+    (ssl.SSLError(1, "tls_ca x cannot be used"), FailureKind.CONNECT, "TLS failed: tls_ca x"),
     (wrong_version(), FailureKind.CONNECT, "TLS failed: WRONG_VERSION_NUMBER"),
     (TimeoutError(errno.ETIMEDOUT, "timed out"), FailureKind.CONNECT, "cannot connect (timed out)"),
     (ValueError("x"), FailureKind.CONNECT, "cannot connect (ValueError)"),
