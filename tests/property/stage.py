@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from nexus.core.backend import Backend, BackendStatus
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
 from nexus.core.limits import Budget
+from nexus.core.live import BreakerState
 from nexus.core.snapshot import Snapshot
 from nexus.http1.headers import Headers
 from nexus.http1.message import Request
@@ -335,10 +336,15 @@ def _with_status(snapshot: Snapshot, name: str, status: BackendStatus) -> Snapsh
 
 
 @contextlib.contextmanager
-def staged(backends: int) -> Iterator[Stage]:
-    """A stage, its clock in place of the real one."""
+def staged(backends: int, *, tripped: bool = False) -> Iterator[Stage]:
+    """A stage, its clock in place of the real one; ``tripped``: every breaker waits for a trial."""
     clock = Clock()
     with contextlib.ExitStack() as stack:
         for room in ("proxy.exchange", "proxy.plane", "http1.timers"):
             stack.enter_context(patch(f"nexus.{room}.monotonic", clock.monotonic))
-        yield Stage(clock, backends)
+        stage = Stage(clock, backends)
+        if tripped:
+            for live in stage.snapshot.live.values():
+                live.breaker = BreakerState.OPEN
+                live.open_until_s = clock.now_s
+        yield stage
