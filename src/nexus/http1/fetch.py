@@ -94,9 +94,6 @@ class _Fetch:
         else:
             self._parts.append(data)
 
-    def on_read(self) -> None:
-        pass
-
     def on_end(self) -> None:
         self._connection = None
         if not self.done.done():

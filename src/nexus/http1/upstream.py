@@ -30,10 +30,7 @@ class UpstreamHandler(Protocol):
         """The final head (never a 1xx); names are lower case."""
 
     def on_body(self, data: bytes) -> None:
-        """Body bytes, without framing."""
-
-    def on_read(self) -> None:
-        """All of one read has been told: the moment to write what was gathered."""
+        """The body bytes of one read, in one piece and without framing."""
 
     def on_end(self) -> None:
         """The answer is whole."""
@@ -71,6 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_keep",
         "_owner",
         "_parser",
+        "_parts",
         "_paused",
         "_served",
         "_skipping",
@@ -89,6 +87,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._served = 0
         self._paused = False
         self._headers: Headers = []
+        self._parts: list[bytes] = []
         self._got_bytes = False
         self._head_done = False
         self._head_bytes = 0
@@ -115,6 +114,7 @@ class UpstreamConnection(asyncio.Protocol):
         assert self.handler is None
         self.handler = handler
         self._headers = []
+        self._parts = []
         self._got_bytes = self._head_done = self._skipping = self._expects_eof = False
         self._complete = self._surplus = self._keep = False
         self._head_bytes = self._informational = 0
@@ -188,17 +188,20 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 self._fault = f"not HTTP: {error}"
         if self.handler is not handler:
+            self._parts = []
             return  # discarded from within
         if self._fault is not None and not self._complete:
             self._fail(FailureKind.INVALID, f"Invalid backend response ({self._fault})")
-        elif self._complete:
-            handler.on_read()
+            return
+        parts = self._parts
+        if parts:
+            self._parts = []
+            handler.on_body(parts[0] if len(parts) == 1 else b"".join(parts))
+        if self._complete:
             if self.handler is handler:
                 self._finish()
         elif not self._head_done and self._head_bytes > _HEAD_BYTES_MAX:
             self._fail(FailureKind.INVALID, "Invalid backend response (head too large)")
-        else:
-            handler.on_read()
 
     def eof_received(self) -> bool:
         """The backend sent FIN."""
@@ -272,11 +275,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.handler.on_head(status, self._headers)
 
     def on_body(self, body: bytes) -> None:
-        """Body bytes."""
-        if self._surplus or self._complete or self._fault is not None:
-            return
-        if self.handler is not None:
-            self.handler.on_body(body)
+        """Body bytes: gathered until the read is parsed, since one read may hold many chunks."""
+        if not (self._surplus or self._complete or self._fault is not None):
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """An answer is whole, or an interim one."""

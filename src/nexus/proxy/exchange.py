@@ -418,15 +418,10 @@ class Exchange:
             self.relay = HeldAnswer(self)
 
     def on_body(self, data: bytes) -> None:
-        """Body bytes: gathered until the read is over."""
-        if self.relay is not None:
-            self.relay.feed(data)
-
-    def on_read(self) -> None:
-        """One read is over."""
+        """The body bytes of one read."""
         self._last_read_s = monotonic()
         if self.relay is not None:
-            self.relay.read()
+            self.relay.take(data)
 
     def on_end(self) -> None:
         """The answer is whole, as its framing says."""

@@ -31,11 +31,8 @@ _SSE_STARTS = (b"data", b"event", b"id", b"retry", b":")
 class Relay(Protocol):
     """The fate of one answer."""
 
-    def feed(self, data: bytes) -> None:
-        """Body bytes came."""
-
-    def read(self) -> None:
-        """One read is over: the moment to write what was gathered."""
+    def take(self, data: bytes) -> None:
+        """The body bytes of one read."""
 
     def end(self) -> None:
         """The answer ended as its framing says."""
@@ -57,13 +54,10 @@ class ErrorAnswer:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def feed(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
         self._size += len(data)
         if self._size <= _ERROR_BYTES_MAX:
             self._parts.append(data)
-
-    def read(self) -> None:
-        pass
 
     def end(self) -> None:
         exchange = self._exchange
@@ -101,21 +95,16 @@ class HeldAnswer:
         self._size = 0
         self._passing: PassThrough | None = None
 
-    def feed(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
         if self._passing is not None:
-            self._passing.feed(data)
+            self._passing.take(data)
             return
         self._parts.append(data)
         self._size += len(data)
         if not self._exchange.hold(self._size):
             self._passing = PassThrough(self._exchange)
-            for part in self._parts:
-                self._passing.feed(part)
+            self._passing.take(b"".join(self._parts))
             self._parts = []
-
-    def read(self) -> None:
-        if self._passing is not None:
-            self._passing.read()
 
     def end(self) -> None:
         if self._passing is not None:
@@ -158,24 +147,16 @@ class HeldAnswer:
 class PassThrough:
     """Bytes as they come (audio, images, answers too big to hold): committed at the first one."""
 
-    __slots__ = ("_exchange", "_parts", "_started")
+    __slots__ = ("_exchange", "_started")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._parts: list[bytes] = []
         self._started = False
 
-    def feed(self, data: bytes) -> None:
-        self._parts.append(data)
-
-    def read(self) -> None:
-        if not self._parts:
-            return
+    def take(self, data: bytes) -> None:
         if not self._started:
             self._started = True
             self._exchange.commit_bytes()
-        data = b"".join(self._parts)
-        self._parts = []
         self._exchange.send(data)
 
     def end(self) -> None:
@@ -188,9 +169,7 @@ class PassThrough:
                 return
             self._started = True
             self._exchange.commit_bytes()
-        data = b"".join(self._parts)
-        self._parts = []
-        self._exchange.complete(data)
+        self._exchange.complete(b"")
 
     def broken(self, failure: AttemptFailure) -> None:
         if self._started:
@@ -213,7 +192,7 @@ class StreamAnswer:
     __slots__ = (
         "_buffer",
         "_exchange",
-        "_gathered",
+        "_flowing",
         "_held",
         "_lines",
         "_sniffed",
@@ -223,7 +202,7 @@ class StreamAnswer:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._gathered: list[bytes] = []
+        self._flowing = False
         self._held = b""
         self._sniffed = False
         self._buffer = EventBuffer()
@@ -237,22 +216,17 @@ class StreamAnswer:
 
     # --- Relay ------------------------------------------------------------------------------
 
-    def feed(self, data: bytes) -> None:
-        self._gathered.append(data)
-
-    def read(self) -> None:
-        gathered = self._gathered
-        if not gathered:
+    def take(self, data: bytes) -> None:
+        if not self._flowing:
+            self._take_carefully(data)
             return
-        data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
-        self._gathered = []
-        self._take(data)
+        # Nearly every read of a stream comes this way.
+        block = self._buffer.feed(data)
+        if block:
+            self._pass_on(block)
 
     def end(self) -> None:
-        self.read()
         exchange = self._exchange
-        if exchange.relay is not self:
-            return
         self._take_rest()
         if exchange.relay is not self:
             return
@@ -269,12 +243,8 @@ class StreamAnswer:
             )
 
     def broken(self, failure: AttemptFailure) -> None:
-        self.read()
-        exchange = self._exchange
-        if exchange.relay is not self:
-            return
-        if not exchange.committed:
-            exchange.fail(failure)
+        if not self._exchange.committed:
+            self._exchange.fail(failure)
         else:
             self._close(failure)
 
@@ -290,7 +260,7 @@ class StreamAnswer:
 
     # --- events -----------------------------------------------------------------------------
 
-    def _take(self, data: bytes) -> None:
+    def _take_carefully(self, data: bytes) -> None:
         if not self._sniffed:
             data = self._held + data
             self._held = b""
@@ -339,11 +309,15 @@ class StreamAnswer:
                 if exchange.relay is not self:
                     return
             return
-        if not exchange.committed:
-            block = self._held + block
-            self._held = b""
-            if not self._first(block):
-                return
+        block = self._held + block
+        self._held = b""
+        if not exchange.committed and not self._first(block):
+            return
+        self._flowing = True
+        self._pass_on(block)
+
+    def _pass_on(self, block: bytes) -> None:
+        """Whole events of a committed stream go by."""
         tap = self._tap
         tap.watch(block)
         if tap.tool_calls_seen:
@@ -352,9 +326,9 @@ class StreamAnswer:
             failure = AttemptFailure(
                 FailureKind.BROKEN_STREAM, "the stream ended without a finish reason"
             )
-            exchange.end_broken(failure, block[:at], with_done=True)
+            self._exchange.end_broken(failure, block[:at], with_done=True)
             return
-        exchange.send(block)
+        self._exchange.send(block)
 
     def _first(self, block: bytes) -> bool:
         """Looks at the first data event; ``True`` when the stream is committed with it."""

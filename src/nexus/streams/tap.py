@@ -54,6 +54,17 @@ class ChunkFacts(Protocol):
         """Completion tokens, where usage is told."""
 
 
+def _tells(block: bytes, key: bytes) -> bool:
+    """Whether ``key`` stands in ``block`` with anything but ``null`` after it."""
+    at = block.find(key)
+    while at >= 0:
+        at += len(key)
+        if not block.startswith((b":null", b": null"), at):
+            return True
+        at = block.find(key, at)
+    return False
+
+
 class Tap:
     """Watches one stream. ``read`` decodes one event's data, ``None`` when it is no JSON."""
 
@@ -96,19 +107,11 @@ class Tap:
     def watch(self, block: bytes) -> None:
         """Sees a block of whole events."""
         self.events += block.count(b"\ndata:") + block.startswith(b"data:")
-        finishes = block.count(b"finish_reason")
-        if finishes:
-            finishes -= block.count(b'"finish_reason":null')
-            if finishes:
-                finishes -= block.count(b'"finish_reason": null')
-        usages = block.count(b'"usage"')
-        if usages:
-            usages -= block.count(b'"usage":null') + block.count(b'"usage": null')
         if self._repairs and not self.tool_calls_seen:
             self.tool_calls_seen = b'"tool_calls"' in block and bool(_TOOL_CALLS.search(block))
         if (
-            finishes
-            or usages
+            _tells(block, b'finish_reason"')
+            or _tells(block, b'"usage"')
             or b"[DONE]" in block
             or b"error" in block
             or (self._terminal is Terminal.RESPONSE_EVENT and b"response." in block)

@@ -97,9 +97,6 @@ class Call:
         """A part."""
         self.body += data
 
-    def on_read(self) -> None:
-        """A read."""
-
     def on_end(self) -> None:
         """Whole."""
         self.ended = True
