@@ -4,14 +4,14 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
-import nexus.proxy.exchange
 from nexus.core.call import Outcome
 from nexus.demo.engine import FakeEngine
 from nexus.demo.faults import Fault
 from nexus.demo.profile import Speed
-from tests.harness import chat, eventually, raw, running, spec_of
+from tests.harness import Running, chat, eventually, raw, running, spec_of
 from tests.integration.scripted import Scripted, Talk, chunked, head
 from tests.integration.test_failover import PATH, duo, whole_stream
 
@@ -258,13 +258,17 @@ async def test_an_http10_client_gets_an_early_head_without_chunks() -> None:
 PROBING = {"timeout_seconds": 0.15, "failure_threshold": 1}
 
 
+def silence_after(silence_s: float, run: Running) -> None:
+    """Has the gateway, not yet asked anything, probe after so much silence instead of 15 s."""
+    plane = run.gateway.plane
+    plane.limits = msgspec.structs.replace(plane.limits, silence_s=silence_s)
+
+
 @pytest.mark.parametrize("stream", [False, True])
-async def test_silence_has_the_backend_probed_and_left(
-    monkeypatch: pytest.MonkeyPatch, stream: bool
-) -> None:
+async def test_silence_has_the_backend_probed_and_left(stream: bool) -> None:
     """A stopped process holds nobody: its silence is noticed, its calls go elsewhere."""
-    monkeypatch.setattr(nexus.proxy.exchange, "SILENCE_S", 0.1)
     async with duo(health=PROBING) as both:
+        silence_after(0.1, both.gateway)
         both.bad.faults.set(Fault.STALL, health=True)
         answer = await both.ask(stream=stream)
         assert (answer.status_code, answer.headers["x-nexus-backend"]) == (200, "good")
@@ -272,10 +276,10 @@ async def test_silence_has_the_backend_probed_and_left(
         assert both.lost("bad")
 
 
-async def test_a_slow_but_living_backend_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_but_living_backend_is_kept() -> None:
     """A probe that is answered leaves the silent call where it is."""
-    monkeypatch.setattr(nexus.proxy.exchange, "SILENCE_S", 0.05)
     async with duo(health=PROBING) as both:
+        silence_after(0.05, both.gateway)
         before = both.bad.requests_seen
         both.bad.faults.set(Fault.STALL, delay_s=0.6)
         answer = await both.ask()
@@ -283,10 +287,10 @@ async def test_a_slow_but_living_backend_is_kept(monkeypatch: pytest.MonkeyPatch
         assert both.bad.requests_seen > before + 1
 
 
-async def test_a_lost_backend_moves_many_calls_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_backend_moves_many_calls_at_once() -> None:
     """All its uncommitted calls move when it turns unhealthy; the committed stay."""
-    monkeypatch.setattr(nexus.proxy.exchange, "SILENCE_S", 0.1)
     async with duo(health=PROBING) as both:
+        silence_after(0.1, both.gateway)
         both.bad.faults.set(Fault.STALL, health=True)
         answers = await asyncio.gather(*(both.ask() for _ in range(20)))
         assert {answer.headers["x-nexus-backend"] for answer in answers} == {"good"}

@@ -17,7 +17,7 @@ from math import ceil
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from nexus.core.backend import BackendSpec, EngineTraits
+from nexus.core.backend import EngineTraits
 from nexus.core.call import Outcome, RequestProfile, RouteReason
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
 from nexus.core.ewma import Ewma
@@ -58,10 +58,7 @@ if TYPE_CHECKING:
     from nexus.proxy.link import Link
     from nexus.proxy.plane import DataPlane
 
-__all__ = ["SILENCE_S", "CallState", "Exchange"]
-
-SILENCE_S = 15.0
-"""So long may a call be silent before its backend is probed (behaviour § 5.3)."""
+__all__ = ["CallState", "Exchange"]
 
 _KEEPALIVE = b": keep-alive\n\n"
 _EVENT_STREAM = (
@@ -106,7 +103,6 @@ class Exchange:
     _stale_retried = False
     _is_trial = False
     _streams = False
-    _first_byte_s = 0.0
     _silent_s = 0.0
     _keepalive_s = 0.0
     _last_read_s = 0.0
@@ -230,7 +226,7 @@ class Exchange:
         if live.breaker is not BreakerState.CLOSED:
             self._is_trial = breaker.begin_trial(live, now_s)
         link.active.add(self)
-        self._start_timer(backend.spec, now_s)
+        self._start_timer(now_s)
         connection = link.pool.take()
         if connection is not None:
             self._send(connection, head, body)
@@ -345,9 +341,9 @@ class Exchange:
         live = scored.candidate.live
         backend = scored.candidate.backend
         name = backend.spec.name
-        live.errors_total += 1
         kind = failure.kind
         if failure.against_backend:
+            live.errors_total += 1
             lost = kind in (FailureKind.CONNECT, FailureKind.RESET)
             breaker.record_failure(live, now_s, hard=lost)
             if lost or kind in (FailureKind.TIMEOUT, FailureKind.BROKEN_STREAM):
@@ -467,25 +463,29 @@ class Exchange:
     # One timer per call, set to the earliest of what may come next; when it rings, the clock tells
     # which it was (behaviour § 5.3). Most calls end before it ever rings.
 
-    def _start_timer(self, spec: BackendSpec, now_s: float) -> None:
+    def _start_timer(self, now_s: float) -> None:
         limits = self._plane.limits
-        # All attempts share one deadline; a backend with its own brings that one along.
-        self._total_s = _either(spec.request_timeout_s, limits.request_timeout_s)
-        first_byte_s = _either(spec.first_byte_timeout_s, limits.first_byte_timeout_s)
-        if first_byte_s != self._first_byte_s:
-            self._first_byte_s = first_byte_s
-        self._silent_s = now_s + SILENCE_S
-        if self._streams and limits.stream_keepalive_s and self._attempts == 1:
-            self._keepalive_s = now_s + limits.stream_keepalive_s
+        self._silent_s = now_s + limits.silence_s
+        link = self._link
+        if self._attempts == 1:
+            keepalive_s = limits.stream_keepalive_s if self._streams else 0.0
+            if keepalive_s:
+                self._keepalive_s = now_s + keepalive_s
+            if not 0.0 < keepalive_s < link.first_ring_s:
+                self._timer = link.timer
+                link.timer.add(self)
+                return
         self._set_timer(self._next_ring_s(now_s))
 
     def _next_ring_s(self, now_s: float) -> float:
         """Seconds until something is due, before the commit."""
+        # All attempts share one deadline; a backend with its own brings that one along.
+        link = self._link
         due_s = self._silent_s
-        if self._total_s and self._began_s + self._total_s < due_s:
-            due_s = self._began_s + self._total_s
-        if self._first_byte_s and self._attempt_at_s + self._first_byte_s < due_s:
-            due_s = self._attempt_at_s + self._first_byte_s
+        if link.request_timeout_s:
+            due_s = min(due_s, self._began_s + link.request_timeout_s)
+        if link.first_byte_timeout_s:
+            due_s = min(due_s, self._attempt_at_s + link.first_byte_timeout_s)
         if self._keepalive_s and self._keepalive_s < due_s:
             due_s = self._keepalive_s
         return due_s - now_s
@@ -510,19 +510,19 @@ class Exchange:
         if self.state is CallState.DONE:
             return
         now_s = monotonic()
-        if self._total_s and now_s >= self._began_s + self._total_s:
+        link = self._link
+        if link.request_timeout_s and now_s >= self._began_s + link.request_timeout_s:
             self._on_deadline()
             return
-        if self._first_byte_s and now_s >= self._attempt_at_s + self._first_byte_s:
+        first_byte_s = link.first_byte_timeout_s
+        if first_byte_s and now_s >= self._attempt_at_s + first_byte_s:
             self.fail(
-                AttemptFailure(
-                    FailureKind.TIMEOUT, f"no first byte within {self._first_byte_s:g} s"
-                )
+                AttemptFailure(FailureKind.TIMEOUT, f"no first byte within {first_byte_s:g} s")
             )
             return
         if now_s >= self._silent_s:
             # Nothing yet for a while: is the backend still there?
-            self._silent_s = now_s + SILENCE_S
+            self._silent_s = now_s + self._plane.limits.silence_s
             self._plane.hooks.suspect(self._link.name)
         if self._keepalive_s and now_s >= self._keepalive_s:
             self._keepalive_s = now_s + self._plane.limits.stream_keepalive_s
@@ -540,16 +540,17 @@ class Exchange:
     def _on_timer_relaying(self) -> None:
         now_s = monotonic()
         if not self.profile.stream:
-            if not self._total_s:
+            total_s = self._link.request_timeout_s
+            if not total_s:
                 return
-            if now_s < self._began_s + self._total_s:
-                self._set_timer(self._began_s + self._total_s - now_s)
+            if now_s < self._began_s + total_s:
+                self._set_timer(self._began_s + total_s - now_s)
             else:
                 self.break_off(
                     AttemptFailure(FailureKind.TIMEOUT, "no whole answer in time", elsewhere=False)
                 )
             return
-        idle_s = self._idle_s
+        idle_s = self._link.stream_idle_timeout_s
         left_s = self._last_read_s + idle_s - now_s
         if self._client is not None and self._client.write_paused:
             left_s = idle_s  # it is the client who is slow
@@ -562,11 +563,6 @@ class Exchange:
             connection.discard()
         if self.relay is not None:
             self.relay.broken(AttemptFailure(FailureKind.TIMEOUT, f"silent for {idle_s:g} s"))
-
-    @property
-    def _idle_s(self) -> float:
-        spec = self._scored.candidate.backend.spec
-        return _either(spec.stream_idle_timeout_s, self._plane.limits.stream_idle_timeout_s)
 
     def _keep_alive(self) -> None:
         """The stream has nothing to say yet: a head and a comment keep proxies in front content."""
@@ -668,7 +664,7 @@ class Exchange:
 
     def _stream_clocks(self) -> None:
         """A stream has begun: the call's deadline is over, silence counts from now on (§ 5.3)."""
-        idle_s = self._idle_s
+        idle_s = self._link.stream_idle_timeout_s
         if idle_s:
             self._set_timer(idle_s)
         else:
@@ -958,12 +954,19 @@ class Exchange:
 
     # --- lines ------------------------------------------------------------------------------
 
+    @property
+    def _reason(self) -> RouteReason:
+        """Why this backend: a failover once another one has failed; a retry here is none."""
+        if self._failed and any(one.backend != self._link.name for one in self._failed):
+            return RouteReason.FAILOVER
+        return self._plan.reason
+
     def _route_fields(self) -> bytes:
         """Who answered and why (behaviour § 2.3)."""
         plan = self._plan
         scored = self._scored
         head = self._link.answer_head(scored.candidate.model.id)
-        reason = RouteReason.FAILOVER if self._failed else plan.reason
+        reason = self._reason
         fields = b"%bx-nexus-route-reason: %b\r\nx-nexus-attempts: %d\r\n" % (
             head,
             _REASONS[reason],
@@ -1027,7 +1030,7 @@ class Exchange:
         scored = self._scored
         record.backend = self._link.name
         record.served_model = scored.candidate.model.id
-        record.reason = RouteReason.FAILOVER if self._failed else self._plan.reason
+        record.reason = self._reason
 
     def _finish(self, outcome: Outcome, status: int, *, error: str = "") -> None:
         """Every way out: timers, budget and counters whole, one record."""
@@ -1073,11 +1076,6 @@ def _unready(scored: Scored, now_s: float) -> bool:
 def _ms(seconds: float) -> float:
     """Milliseconds with three digits; ``round`` takes four times as long."""
     return int(seconds * 1e6) / 1e3
-
-
-def _either(own: float | None, default: float) -> float:
-    """A backend's own timeout, or the server's; 0 is "off"."""
-    return default if own is None else own
 
 
 def _is_event_stream(headers: Headers) -> bool:

@@ -11,7 +11,9 @@ from nexus.engines.adapter import Adapter
 from nexus.engines.table import adapter_for
 from nexus.http1.headers import CREDENTIAL_HEADERS, encode_value
 from nexus.http1.pool import Pool
+from nexus.http1.timers import DeadlineQueues
 from nexus.http1.tunnel import Proxy
+from nexus.proxy.limits import PlaneLimits
 
 if TYPE_CHECKING:
     from nexus.proxy.exchange import Exchange
@@ -25,7 +27,9 @@ class Link:
     """The way to one backend. Made anew when its address, credentials or engine change.
 
     ``active`` are the calls that are at it now; ``dropped_headers`` the client's fields that stay
-    here: what the engine misreads, and what the operator configured in their place."""
+    here: what the engine misreads, and what the operator configured in their place. The timeouts
+    are the backend's own or else the server's, 0 for none; ``timer`` rings when the first of them
+    or the silence is over."""
 
     __slots__ = (
         "_answer_heads",
@@ -35,18 +39,23 @@ class Link:
         "adapter",
         "backend",
         "dropped_headers",
+        "first_byte_timeout_s",
+        "first_ring_s",
         "forwards_credentials",
         "name",
         "pool",
+        "request_timeout_s",
+        "stream_idle_timeout_s",
+        "timer",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         backend: Backend,
+        limits: PlaneLimits,
+        timers: DeadlineQueues[Exchange],
         *,
-        connect_timeout_s: float,
-        idle_max: int,
         proxy: Proxy | None = None,
     ) -> None:
         spec = backend.spec
@@ -60,14 +69,20 @@ class Link:
         # A credential among the configured headers is the backend's own key, spelled otherwise.
         self.forwards_credentials = spec.forwards_credentials and not own & CREDENTIAL_HEADERS
         self.active: set[Exchange] = set()
+        self.request_timeout_s = _either(spec.request_timeout_s, limits.request_timeout_s)
+        self.first_byte_timeout_s = _either(spec.first_byte_timeout_s, limits.first_byte_timeout_s)
+        self.stream_idle_timeout_s = _either(
+            spec.stream_idle_timeout_s, limits.stream_idle_timeout_s
+        )
+        rings = (limits.silence_s, self.request_timeout_s, self.first_byte_timeout_s)
+        self.first_ring_s = min(length_s for length_s in rings if length_s)
+        self.timer = timers.of(self.first_ring_s)
         self.pool = Pool(
             loop,
             backend.address,
-            idle_max=idle_max,
+            idle_max=limits.pool_idle_per_backend,
             idle_s=30.0 if backend.address.tls else backend.traits.idle_s,
-            connect_timeout_s=connect_timeout_s
-            if spec.connect_timeout_s is None
-            else spec.connect_timeout_s,
+            connect_timeout_s=_either(spec.connect_timeout_s, limits.connect_timeout_s),
             tls_ca=spec.tls_ca,
             tls_verify=spec.tls_verify,
             proxy=proxy,
@@ -80,7 +95,13 @@ class Link:
     def serves(self, backend: Backend) -> bool:
         """Whether this link still fits what the registry knows."""
         own = self.backend
-        return own is backend or (own.spec == backend.spec and own.engine == backend.engine)
+        if own is backend:
+            return True
+        if own.engine is not backend.engine or own.spec != backend.spec:
+            return False
+        # A health check made it anew with the same spec: the next look is a short one.
+        self.backend = backend
+        return True
 
     def post_prefix(self, path: str, query: bytes) -> bytes:
         """Request line and the header fields that every POST to this backend carries, without the
@@ -129,3 +150,8 @@ class Link:
             if len(self._answer_heads) < _NAMES_MAX:
                 self._answer_heads[model_id] = head
         return head
+
+
+def _either(own: float | None, default: float) -> float:
+    """A backend's own timeout, or the server's; 0 is "off"."""
+    return default if own is None else own

@@ -8,8 +8,6 @@ from random import Random
 from time import monotonic
 from typing import Protocol
 
-import msgspec
-
 from nexus.core.backend import Backend, BackendStatus, BackendUrl
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
 from nexus.core.limits import Budget, TokenBucket
@@ -22,6 +20,7 @@ from nexus.http1.timers import DeadlineQueues
 from nexus.http1.tunnel import Proxy
 from nexus.proxy.endpoints import ENDPOINTS
 from nexus.proxy.exchange import Exchange
+from nexus.proxy.limits import PlaneLimits
 from nexus.proxy.link import Link
 from nexus.routing.router import Router
 from nexus.telemetry.record import CallRecord
@@ -30,21 +29,6 @@ __all__ = ["DataPlane", "Hooks", "PlaneLimits"]
 
 
 _FAILOVERS_PER_CALL = 0.2
-
-
-class PlaneLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of a call; seconds and bytes, 0 switches a deadline off (behaviour §§ 5.3, 8)."""
-
-    request_timeout_s: float = 300.0
-    connect_timeout_s: float = 5.0
-    first_byte_timeout_s: float = 0.0
-    stream_idle_timeout_s: float = 120.0
-    stream_keepalive_s: float = 15.0
-    max_concurrent_requests: int = 1000
-    max_body_bytes: int = 10 * 1024 * 1024
-    max_held_response_bytes: int = 4 * 1024 * 1024
-    max_retries: int = 2
-    pool_idle_per_backend: int = 64
 
 
 class Hooks(Protocol):
@@ -219,8 +203,8 @@ class DataPlane:
             link = Link(
                 self.loop,
                 backend,
-                connect_timeout_s=self.limits.connect_timeout_s,
-                idle_max=self.limits.pool_idle_per_backend,
+                self.limits,
+                self.timers,
                 proxy=self._proxy_of(backend.address),
             )
             if before is not None:
@@ -257,14 +241,9 @@ class DataPlane:
         self.snapshot = snapshot
         for name, old in before.backends.items():
             new = snapshot.backends.get(name)
-            if new is None:
-                link = self._links.get(name)
-                if link is not None:
-                    link.pool.close_idle()
-                    if not link.active:
-                        del self._links[name]
-            elif (
-                old.status is not BackendStatus.UNHEALTHY
+            if (
+                new is not None
+                and old.status is not BackendStatus.UNHEALTHY
                 and new.status is BackendStatus.UNHEALTHY
                 and name in self._links
             ):
@@ -275,6 +254,11 @@ class DataPlane:
                 )
                 for exchange in list(self._links[name].active):
                     exchange.on_backend_lost(failure)
+        for name in [name for name in self._links if name not in snapshot.backends]:
+            link = self._links[name]
+            link.pool.close_idle()
+            if not link.active:  # else it is looked at again with the next snapshot
+                del self._links[name]
 
     def drop_connections(self) -> None:
         """Closes all idle upstream connections (the machine slept, the network changed)."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from nexus.core.backend import Backend
 from nexus.core.errors import AttemptFailure, FailureKind
 from nexus.engines.adapter import Answer, Ask
 from nexus.http1.fetch import fetch
 from nexus.http1.headers import HOP_BY_HOP
-from nexus.http1.tunnel import Proxy
 from nexus.proxy.link import Link
 
-__all__ = ["fetch_answer", "probe_link"]
+__all__ = ["fetch_answer"]
 
 
 async def fetch_answer(link: Link, ask: Ask, timeout_s: float) -> Answer:
@@ -49,14 +47,3 @@ async def fetch_answer(link: Link, ask: Ask, timeout_s: float) -> Answer:
         if name not in HOP_BY_HOP
     }
     return Answer(status=fetched.status, body=fetched.body, headers=headers)
-
-
-def probe_link(
-    loop: asyncio.AbstractEventLoop,
-    backend: Backend,
-    *,
-    connect_timeout_s: float,
-    proxy: Proxy | None,
-) -> Link:
-    """A link of its own for probes: a slow probe never holds up a call's connections."""
-    return Link(loop, backend, connect_timeout_s=connect_timeout_s, idle_max=0, proxy=proxy)

@@ -33,14 +33,15 @@ from nexus.http1.message import Request
 from nexus.http1.server import ClientHandler, HttpServer, ServerConnection, ServerLimits
 from nexus.http1.tls import listening_context
 from nexus.http1.tunnel import Proxy, proxy_for
+from nexus.proxy.limits import PlaneLimits
 from nexus.proxy.link import Link
 from nexus.proxy.pages import Pages
-from nexus.proxy.plane import DataPlane, PlaneLimits
+from nexus.proxy.plane import DataPlane
 from nexus.registry.store import Store
 from nexus.routing.router import Router, RoutingSettings
 from nexus.routing.scorers import Weights
 from nexus.routing.strategies import Strategy
-from nexus.runtime.asking import fetch_answer, probe_link
+from nexus.runtime.asking import fetch_answer
 from nexus.runtime.control import AdminReader, ControlPlane
 from nexus.telemetry.access import AccessLog
 from nexus.telemetry.logs import get_logger
@@ -282,10 +283,15 @@ class Gateway:
         if link is None or not link.serves(backend):
             if link is not None:
                 link.pool.close_idle()
-            link = probe_link(
+            # A link of its own: a slow probe never holds up a call's connections.
+            link = Link(
                 self.loop,
                 backend,
-                connect_timeout_s=self.config.server.connect_timeout_seconds,
+                PlaneLimits(
+                    connect_timeout_s=self.config.server.connect_timeout_seconds,
+                    pool_idle_per_backend=0,
+                ),
+                self.plane.timers,
                 proxy=self._proxy_of(backend.address),
             )
             self._probe_links[name] = link
