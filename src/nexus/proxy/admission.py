@@ -9,7 +9,7 @@ from nexus.core.errors import ApiError
 __all__ = ["admit", "decode_body"]
 
 
-def admit(*, draining: bool, in_flight: int, limit: int) -> None:
+def admit(draining: bool, in_flight: int, limit: int) -> None:
     """Raises ``ApiError`` 503 while shutting down or over ``server.max_concurrent_requests``;
     ``in_flight`` counts this call."""
     if draining:

@@ -161,11 +161,7 @@ class Exchange:
                 refusal, self._cors = plane.hooks.check_origin(self._request)
                 if refusal is not None:
                     raise refusal
-            admit(
-                draining=plane.draining,
-                in_flight=plane.in_flight,
-                limit=plane.limits.max_concurrent_requests,
-            )
+            admit(plane.draining, plane.in_flight, plane.limits.max_concurrent_requests)
             self._read_request()
             now_s = monotonic()
             self._plan = plane.router.route(
