@@ -75,8 +75,16 @@ def _median(figures: list[Figure], field: str) -> float:
     return float(median(getattr(figure, field) for figure in figures))
 
 
+def _least(figures: list[Figure], field: str) -> float:
+    return float(min(getattr(figure, field) for figure in figures))
+
+
 def table(report: Report) -> str:
-    """The medians as a Markdown table, and whether the targets are met."""
+    """Medians and least figures as a Markdown table, and whether the targets are met.
+
+    The verdict is by the least: what else a shared machine does, other guests of its host included,
+    only ever adds to a round, so the least of the rounds is nearest to the cost itself.
+    """
     titles = ["CPU µs/request", "requests/s", "CPU µs/event", "core share", "RSS idle→after MB"]
     lines = [_row("proxy", titles), _row("---", ["---:"] * len(titles))]
     for name, series in report.series.items():
@@ -84,19 +92,30 @@ def table(report: Report) -> str:
             _row(
                 name,
                 [
-                    f"{_median(series.requests, 'cpu_us'):.1f}",
+                    _both(series.requests),
                     f"{_median(series.requests, 'per_s'):,.0f}",
-                    f"{_median(series.events, 'cpu_us'):.1f}",
+                    _both(series.events),
                     f"{_median(series.events, 'core_share'):.0%}",
                     f"{series.rss_idle_mb:.0f} → {series.rss_after_mb:.0f}",
                 ],
             )
         )
     nginx, nexus = report.series["nginx"], report.series["nexus"]
-    request_ratio = _median(nexus.requests, "cpu_us") / _median(nginx.requests, "cpu_us")
-    event_ratio = _median(nexus.events, "cpu_us") / _median(nginx.events, "cpu_us")
-    lines.append(_row("ratio", [f"{request_ratio:.2f}", "", f"{event_ratio:.2f}", "", ""]))
+    request_ratio = _least(nexus.requests, "cpu_us") / _least(nginx.requests, "cpu_us")
+    event_ratio = _least(nexus.events, "cpu_us") / _least(nginx.events, "cpu_us")
+    requests_told, events_told = (
+        f"{of_medians:.2f} ({of_least:.2f})"
+        for of_medians, of_least in (
+            (
+                _median(nexus.requests, "cpu_us") / _median(nginx.requests, "cpu_us"),
+                request_ratio,
+            ),
+            (_median(nexus.events, "cpu_us") / _median(nginx.events, "cpu_us"), event_ratio),
+        )
+    )
+    lines.append(_row("ratio", [requests_told, "", events_told, "", ""]))
     lines.append("")
+    lines.append("CPU: the median of the rounds, and in brackets the least.")
     for what, ratio, most in (
         ("request", request_ratio, REQUEST_RATIO_MAX),
         ("event", event_ratio, EVENT_RATIO_MAX),
@@ -114,6 +133,10 @@ def table(report: Report) -> str:
             "these figures."
         )
     return "\n".join(lines)
+
+
+def _both(figures: list[Figure]) -> str:
+    return f"{_median(figures, 'cpu_us'):.1f} ({_least(figures, 'cpu_us'):.1f})"
 
 
 def markdown(report: Report) -> str:
