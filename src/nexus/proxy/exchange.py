@@ -29,7 +29,7 @@ from nexus.dialects.errors import (
     responses_error_event,
 )
 from nexus.dialects.multipart import read_multipart_model
-from nexus.dialects.ollama import OllamaStream
+from nexus.dialects.table import Dialect, StreamTranslator
 from nexus.engines.adapter import Adapter, ErrorMeaning
 from nexus.health import breaker
 from nexus.http1.headers import Headers, encode_value, status_line
@@ -584,15 +584,6 @@ class Exchange:
         """What the engine at hand is known for."""
         return self._scored.candidate.backend.traits
 
-    @property
-    def model_id(self) -> str:
-        """The model as served."""
-        return self._scored.candidate.model.id
-
-    def unix_time(self) -> int:
-        """Now, Unix seconds."""
-        return int(time())
-
     def retry_after_s(self) -> float | None:
         """What the backend's ``Retry-After`` asks for."""
         for name, value in self._upstream_headers:
@@ -611,11 +602,21 @@ class Exchange:
         self._held_answer_bytes = 0
         return False
 
-    def translator(self) -> OllamaStream:
-        """A translator for a stream in Ollama's dialect."""
-        return OllamaStream(
+    def translate(self, dialect: Dialect, body: bytes) -> bytes | None:
+        """A plain answer of another dialect in OpenAI's."""
+        return dialect.plain(
+            body,
+            model=self._scored.candidate.model.id,
+            created=int(time()),
+            call_id=self.request_id,
+            chat=self.endpoint.requires_messages,
+        )
+
+    def translator(self, dialect: Dialect) -> StreamTranslator:
+        """A translator for a stream in another dialect."""
+        return dialect.stream(
             self._scored.candidate.model.id,
-            created=self.unix_time(),
+            created=int(time()),
             call_id=self.request_id,
             include_usage=self._view is not None and self._view.include_usage,
             chat=self.endpoint.requires_messages,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from nexus.core.errors import AttemptFailure, FailureKind
-from nexus.dialects.ollama import OllamaStream, is_ollama_object, translate_answer
+from nexus.dialects.table import StreamTranslator, recognise
 from nexus.dialects.views import read_answer, read_chunk
 from nexus.proxy.retry import failure_of_status
 from nexus.streams.ndjson import LineTooLong, NdjsonSplitter
@@ -121,13 +121,8 @@ class HeldAnswer:
             exchange.fail_error_object(body)
             return
         if answer.choices is None and exchange.endpoint.has_done:
-            translated = translate_answer(
-                body,
-                model=exchange.model_id,
-                created=exchange.unix_time(),
-                call_id=exchange.request_id,
-                chat=exchange.endpoint.requires_messages,
-            )
+            dialect = recognise(body)
+            translated = None if dialect is None else exchange.translate(dialect, body)
             if translated is not None:
                 body = translated
                 answer = read_answer(body) or answer
@@ -207,7 +202,7 @@ class StreamAnswer:
         self._sniffed = False
         self._buffer = EventBuffer()
         self._lines: NdjsonSplitter | None = None
-        self._translator: OllamaStream | None = None
+        self._translator: StreamTranslator | None = None
         self._tap = Tap(
             exchange.endpoint.terminal,
             read_chunk,
@@ -347,11 +342,13 @@ class StreamAnswer:
                 )
             )
             return False
-        if is_ollama_object(first.data):
-            self._translator = exchange.translator()
-            self._block(block)
-            return False
         facts = read_chunk(first.data)
+        if facts is not None and facts.choices is None:
+            dialect = recognise(first.data)
+            if dialect is not None:
+                self._translator = exchange.translator(dialect)
+                self._block(block)
+                return False
         if facts is None:
             exchange.fail(
                 AttemptFailure(FailureKind.INVALID, "Invalid backend response: event is not JSON")
@@ -370,7 +367,8 @@ class StreamAnswer:
         if not line.strip() or line.startswith(b"[DONE]"):
             return
         if translator is None:
-            if not is_ollama_object(line):
+            dialect = recognise(line)
+            if dialect is None:
                 answer = read_answer(line)
                 if answer is not None and answer.is_error:
                     exchange.fail_error_object(line)
@@ -381,7 +379,7 @@ class StreamAnswer:
                         )
                     )
                 return
-            translator = self._translator = exchange.translator()
+            translator = self._translator = exchange.translator(dialect)
         events = translator.feed(line)
         if translator.error is not None:
             failure = AttemptFailure(FailureKind.ERROR_EVENT, translator.error)
