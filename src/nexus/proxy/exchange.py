@@ -922,7 +922,7 @@ class Exchange:
                 headers.append((b"x-nexus-attempts", b"%d" % self._attempts))
             headers += self._cors
             body = self._plane.render_error(error, close=close, headers=headers)
-            self._record.bytes_out += len(body)
+            self._record.bytes_out += len(body) - body.index(b"\r\n\r\n") - 4
             self._client = None
             client.write(body)
             self._close_after = close

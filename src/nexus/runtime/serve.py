@@ -65,12 +65,8 @@ async def serve(loaded: Loaded) -> int:
         signal.SIGHUP,
         lambda: log.warning("reload_unavailable", hint="restart to apply a changed configuration"),
     )
-    log.info(
-        "listening",
-        url=gateway.url,
-        backends=len(loaded.backends),
-        config=str(loaded.path) if loaded.path else None,
-    )
+    where = {"config": str(loaded.path)} if loaded.path else {}
+    log.info("listening", url=gateway.url, backends=len(loaded.backends), **where)
     if not loaded.backends:
         log.warning(
             "no_backends",
