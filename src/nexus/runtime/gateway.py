@@ -10,6 +10,7 @@ import asyncio
 import os
 import resource
 import socket
+import ssl
 import stat
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from random import Random, SystemRandom
 from time import monotonic
 
 from nexus.config.loader import Loaded
+from nexus.config.schema import ServerConfig
 from nexus.core.backend import Backend, BackendSpec, BackendUrl
 from nexus.core.errors import ApiError
 from nexus.core.limits import Budget
@@ -49,7 +51,7 @@ from nexus.telemetry.record import CallRecord
 from nexus.telemetry.recorder import Recorder
 from nexus.telemetry.stats import Stats
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "raise_descriptor_limit"]
 
 _BACKLOG = 2048
 
@@ -164,7 +166,7 @@ class Gateway:
         tls = None
         handshake_s: float | None = None
         if server.tls_cert:
-            tls = listening_context(cert_file=server.tls_cert, key_file=server.tls_key)
+            tls = _tls(server)
             # A handshake is the first part of a head, no reason to wait longer for it.
             handshake_s = server.client_head_timeout_seconds
         if server.unix:
@@ -436,6 +438,16 @@ def _remove_dead_socket(path: Path) -> None:
             path.unlink()
             return
     raise OSError(f"{path} is in use by another process")
+
+
+def _tls(server: ServerConfig) -> ssl.SSLContext:
+    """The context to listen with. Raises ``OSError`` that names the files when they are no use."""
+    try:
+        return listening_context(cert_file=server.tls_cert, key_file=server.tls_key)
+    except OSError as error:  # neither OpenSSL nor the system says which file it was
+        why = error.strerror or error
+        files = f"tls_cert {server.tls_cert} and tls_key {server.tls_key}"
+        raise OSError(f"{files} cannot be used: {why}") from error
 
 
 def raise_descriptor_limit() -> None:

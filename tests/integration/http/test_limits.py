@@ -131,6 +131,18 @@ async def test_a_length_that_is_too_large(
 async def test_a_length_that_overflows(gateway: Running) -> None:
     """A length that no integer holds is malformed."""
     await expect_error(gateway.port, request(POST, b"Content-Length: " + b"9" * 40), 400)
+    await expect_error(gateway.port, request(POST, b"Content-Length: %d" % 2**64), 400)
+
+
+@pytest.mark.parametrize("length", [2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
+async def test_a_length_near_the_borders_of_integers(gateway: Running, length: int) -> None:
+    """A length that some integer would turn negative or small is 413 like any that is too large."""
+    data = request(POST, b"Content-Length: %d" % length, body=b"{}")
+    async with raw(gateway.port) as client:
+        client.send(data)
+        answer = await client.response()
+        check_error(answer, 413, "payload_too_large")
+        assert answer[1]["connection"] == "close"
 
 
 async def test_the_largest_body(gateway: Running, engine: FakeEngine) -> None:
