@@ -294,3 +294,37 @@ async def test_a_lost_backend_moves_many_calls_at_once() -> None:
         both.bad.faults.set(Fault.STALL, health=True)
         answers = await asyncio.gather(*(both.ask() for _ in range(20)))
         assert {answer.headers["x-nexus-backend"] for answer in answers} == {"good"}
+
+
+async def test_a_plain_answer_on_its_way_has_met_the_first_byte() -> None:
+    """A body that takes longer than ``first_byte_timeout_seconds`` is no failure once it began."""
+    body = json.dumps({"choices": [{"message": {"content": "a"}}]}).encode()
+
+    async def slowly(talk: Talk) -> None:
+        await talk.write(head("content-type: application/json", f"content-length: {len(body)}"))
+        await talk.write(body[:5])
+        await asyncio.sleep(0.4)
+        await talk.write(body[5:])
+
+    async with (
+        Scripted(slowly) as backend,
+        running(backend.spec(), server={"first_byte_timeout_seconds": 0.2}) as gateway,
+    ):
+        answer = await gateway.client.post(PATH, json=chat())
+        assert (answer.status_code, len(backend.talks)) == (200, 1)
+
+
+async def test_a_fault_of_ours_at_a_deadline_ends_its_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A timer's callback that raises answers 500: without a timer the call would hang."""
+
+    def fault(_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async with duo(server={"request_timeout_seconds": 0.2}) as both:
+        monkeypatch.setattr("nexus.proxy.exchange.Exchange._on_deadline", fault)
+        both.bad.faults.set(Fault.STALL)
+        answer = await both.ask()
+        assert answer.status_code == 500
+        assert answer.json()["error"]["code"] == "internal_error"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -305,3 +306,13 @@ async def test_ignored_fields_are_told() -> None:
         assert sorted(got.headers["x-nexus-ignored"].split(", ")) == ["logit_bias", "n"]
         got = await gateway.client.post(PATH, json=chat(n=1))
         assert "x-nexus-ignored" not in got.headers
+
+
+async def test_an_error_put_into_our_shape_is_not_called_coded() -> None:
+    """A backend that compresses its error unasked: the new body does not carry its coding."""
+    coded = plain(gzip.compress(b"nope"), "content-encoding: gzip", status="400 Bad Request")
+    async with Scripted(playing(coded)) as backend, running(backend.spec()) as gateway:
+        answer = await gateway.client.post(PATH, json=chat())
+        assert answer.status_code == 400
+        assert "content-encoding" not in answer.headers
+        assert answer.json()["error"]["message"]

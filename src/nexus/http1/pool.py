@@ -197,6 +197,8 @@ class Pool:
         if handler is None:
             if connection.usable:
                 self.released(connection)
+            else:
+                self._connections.discard(connection)
             return
         try:
             if connection.usable:

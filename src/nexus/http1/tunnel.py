@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +22,8 @@ from nexus.core.errors import AttemptFailure, FailureKind
 __all__ = ["Proxy", "open_tunnel", "proxy_for"]
 
 _PRIVATE_SUFFIXES = (".local", ".localhost", ".lan", ".internal", ".home.arpa")
+_SHARED = IPv4Network("100.64.0.0/10")
+"""RFC 6598: overlay networks (Tailscale) number their machines with it."""
 _HEAD_BYTES_MAX = 16 * 1024
 
 
@@ -69,6 +71,8 @@ def _is_private(host: str) -> bool:
     except ValueError:
         name = host.lower().rstrip(".")
         return "." not in name or name.endswith(_PRIVATE_SUFFIXES)
+    if parsed.version == 4 and parsed in _SHARED:
+        return True
     return parsed.is_private or parsed.is_loopback or parsed.is_link_local
 
 

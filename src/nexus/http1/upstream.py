@@ -296,7 +296,9 @@ class UpstreamConnection(asyncio.Protocol):
         if version not in ("1.1", "1.0"):
             self._fault = f"HTTP version {version}"
             return
-        keep = version == "1.1"
+        # The parser reads no further answer on a connection that it takes for closing (it heeds
+        # Proxy-Connection too).
+        keep = version == "1.1" and self._parser.should_keep_alive()
         length: bytes | None = None
         coding: bytes | None = None
         for name, value in self._headers:
@@ -309,7 +311,7 @@ class UpstreamConnection(asyncio.Protocol):
                 if b"close" in options:
                     keep = False
                 elif version == "1.0" and b"keep-alive" in options:
-                    keep = True
+                    keep = self._parser.should_keep_alive()
             elif name == b"keep-alive":
                 self.idle_limit_s = _keep_alive_timeout(value)
         if coding is not None:

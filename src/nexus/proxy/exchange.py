@@ -342,6 +342,7 @@ class Exchange:
             live.errors_total += 1
             lost = kind in (FailureKind.CONNECT, FailureKind.RESET)
             breaker.record_failure(live, now_s, hard=lost)
+            self._is_trial = False  # that was its verdict; another backend's is not ours
             if lost or kind in (FailureKind.TIMEOUT, FailureKind.BROKEN_STREAM):
                 plane.hooks.suspect(name)
         else:
@@ -480,11 +481,20 @@ class Exchange:
         due_s = self._silent_s
         if link.request_timeout_s:
             due_s = min(due_s, self._began_s + link.request_timeout_s)
-        if link.first_byte_timeout_s:
-            due_s = min(due_s, self._attempt_at_s + link.first_byte_timeout_s)
+        first_byte_s = self._first_byte_timeout_s
+        if first_byte_s:
+            due_s = min(due_s, self._attempt_at_s + first_byte_s)
         if self._keepalive_s and self._keepalive_s < due_s:
             due_s = self._keepalive_s
         return due_s - now_s
+
+    @property
+    def _first_byte_timeout_s(self) -> float:
+        """How long the attempt may take to its first byte, 0 for no limit. Of a stream that is its
+        first data event, of a plain answer any byte of its body."""
+        if not self._streams and self._last_read_s > self._attempt_at_s:
+            return 0.0
+        return self._link.first_byte_timeout_s
 
     def _set_timer(self, length_s: float) -> None:
         # Lengths are rounded up so that few queues serve all calls.
@@ -510,7 +520,7 @@ class Exchange:
         if link.request_timeout_s and now_s >= self._began_s + link.request_timeout_s:
             self._on_deadline()
             return
-        first_byte_s = link.first_byte_timeout_s
+        first_byte_s = self._first_byte_timeout_s
         if first_byte_s and now_s >= self._attempt_at_s + first_byte_s:
             self.fail(
                 AttemptFailure(FailureKind.TIMEOUT, f"no first byte within {first_byte_s:g} s")
@@ -759,6 +769,8 @@ class Exchange:
         if normalised is not None:
             body = normalised
             content_type = b"application/json"
+            # What is ours now is not coded as the backend's was.
+            lines = [line for line in lines if not line.startswith(b"content-encoding:")]
         if self._early_head:
             data = body.replace(b"\n", b" ").replace(b"\r", b" ").lstrip()
             if self.endpoint.terminal is Terminal.RESPONSE_EVENT:

@@ -111,7 +111,7 @@ class DataPlane:
         bits = f"{rng.getrandbits(80):020x}"
         # Shaped like a UUID (version 4): some engines refuse any other request id.
         self._id_prefix = f"{bits[:8]}-{bits[8:12]}-4{bits[12:15]}-8{bits[15:18]}-"
-        self.timers: DeadlineQueues[Exchange] = DeadlineQueues(loop, Exchange.on_timer)
+        self.timers: DeadlineQueues[Exchange] = DeadlineQueues(loop, _ring)
 
     # --- http1.server.Service ---------------------------------------------------------------
 
@@ -253,7 +253,10 @@ class DataPlane:
                     against_backend=False,
                 )
                 for exchange in list(self._links[name].active):
-                    exchange.on_backend_lost(failure)
+                    try:
+                        exchange.on_backend_lost(failure)
+                    except Exception as error:
+                        exchange.on_crash(error)
         for name in [name for name in self._links if name not in snapshot.backends]:
             link = self._links[name]
             link.pool.close_idle()
@@ -298,3 +301,11 @@ class DataPlane:
     def now_s(self) -> float:
         """Monotonic seconds, the clock of every figure in ``core.live``."""
         return monotonic()
+
+
+def _ring(exchange: Exchange) -> None:
+    """A call's timer rang. A fault of ours ends that call: without a timer it would hang."""
+    try:
+        exchange.on_timer()
+    except Exception as error:
+        exchange.on_crash(error)

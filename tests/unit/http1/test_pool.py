@@ -388,3 +388,14 @@ async def test_fetch_is_bounded_in_bytes() -> None:
             await fetched(pool, body_bytes_max=1)
         await eventually(lambda: pool.open == 0, "closed")
         pool.close()
+
+
+@pytest.mark.parametrize("field", [b"Proxy-Connection: close", b"Connection: close"])
+async def test_a_connection_said_to_close_is_not_used_again(field: bytes) -> None:
+    """However a backend spells it: its parser would take the next answer for stray bytes."""
+    async with backend(OK.replace(b"\r\n\r\n", b"\r\n" + field + b"\r\n\r\n")) as one:
+        pool = pool_of(one.port)
+        for _ in range(2):
+            assert (await ask(pool)).body == b"ok"
+        assert one.accepted == 2
+        pool.close()

@@ -22,6 +22,8 @@ def test_a_public_host_goes_through_the_proxy() -> None:
         "https://127.0.0.1:8000",
         "https://10.1.2.3",
         "https://192.168.1.5",
+        "https://100.64.0.1",
+        "https://100.127.255.254",
         "https://[fe80::1%25eth0]:8000",
         "https://localhost",
         "https://gpu",
