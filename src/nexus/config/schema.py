@@ -142,7 +142,10 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     ] = ""
     metrics_access: Annotated[
         Literal["public", "admin"],
-        Meta(description="Who reads /metrics: whoever reaches the port, or as the admin API."),
+        Meta(
+            description="Who reads /metrics: whoever reaches the port, or as the admin API. "
+            "Without effect so far."
+        ),
     ] = "public"
     cors_origins: Annotated[
         tuple[Text, ...],
@@ -169,7 +172,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
 
 
 class DiscoveryConfig(_Section, frozen=True, kw_only=True):
-    """How backends that nobody named are found, and which of them are trusted."""
+    """How backends that nobody named are found and trusted. Not there yet: without effect."""
 
     enabled: Annotated[Flag, Meta(description="Look for backends.")] = True
     mdns: Annotated[Flag, Meta(description="Browse the local network by mDNS.")] = True
@@ -188,7 +191,7 @@ class DiscoveryConfig(_Section, frozen=True, kw_only=True):
         Literal["loopback", "private", "never"],
         Meta(
             description="Which found backends are used at once: this machine's, private and "
-            "link-local addresses too, or none. Others wait for `nexus backends approve`."
+            "link-local addresses too, or none. Others wait for approval."
         ),
     ] = "private"
     announce: Annotated[
@@ -309,9 +312,9 @@ class BackendConfig(_Section, frozen=True, kw_only=True):
         ),
     ] = {}
     zone: Annotated[
-        str, Meta(description="Where it stands, for privacy rules.", examples=["office"])
+        str, Meta(description="Where it stands; shown only, so far.", examples=["office"])
     ] = ""
-    tier: Annotated[Count, Meta(description="Its quality class.")] = 0
+    tier: Annotated[Count, Meta(description="Its quality class; shown only, so far.")] = 0
     models: Annotated[
         tuple[Text, ...],
         Meta(
@@ -392,7 +395,7 @@ class LoggingConfig(_Section, frozen=True, kw_only=True):
         Meta(description="Levels of single components.", examples=[{"proxy": "debug"}]),
     ] = {}
     content: Annotated[
-        Flag, Meta(description="Log what clients ask and models answer. Off for good reason.")
+        Flag, Meta(description="Log what clients ask and models answer. Without effect so far.")
     ] = False
 
 
@@ -400,7 +403,7 @@ class TelemetryConfig(_Section, frozen=True, kw_only=True):
     """What is remembered of past calls."""
 
     history_size: Annotated[
-        Count, Meta(description="Calls kept in memory for `nexus history`.")
+        Count, Meta(description="Calls kept in memory. Without effect so far.")
     ] = 1000
 
 
