@@ -12,7 +12,7 @@ import pytest
 
 from nexus.core.backend import EngineKind, Source
 from nexus.demo.engine import FakeEngine
-from tests.harness import Running, chat, raw, running
+from tests.harness import Running, chat, raw, running, spec_of
 from tests.integration.scripted import Scripted, Talk, head, plain, playing
 from tests.integration.test_failover import PATH
 
@@ -316,3 +316,15 @@ async def test_an_error_put_into_our_shape_is_not_called_coded() -> None:
         assert answer.status_code == 400
         assert "content-encoding" not in answer.headers
         assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("own_key", [False, True])
+async def test_a_key_in_the_query_goes_where_credentials_go(own_key: bool) -> None:
+    """Parameters in which services take a key stay here where the client's credentials do."""
+    async with FakeEngine() as engine:
+        spec = spec_of(engine, api_key="sk-own" if own_key else "")
+        async with running(spec) as run:
+            path = "/v1/chat/completions?v=1&api%5Fkey=secret&Key=secret&w=2"
+            assert (await run.client.post(path, json=chat())).status_code == 200
+        query = engine.calls[-1].query
+        assert query == ("v=1&w=2" if own_key else "v=1&api%5Fkey=secret&Key=secret&w=2")

@@ -39,7 +39,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 
-CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
+CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 """What may reach a backend as the client's own credential (behaviour § 2.3)."""
 
 _STATUS_LINES = {

@@ -38,7 +38,7 @@ from nexus.http1.timers import DeadlineQueue
 from nexus.http1.upstream import UpstreamConnection
 from nexus.proxy.admission import admit, decode_body
 from nexus.proxy.endpoints import AnswerKind, Endpoint
-from nexus.proxy.heads import ClientFields, answer_fields, client_fields
+from nexus.proxy.heads import ClientFields, answer_fields, client_fields, public_query
 from nexus.proxy.relay import ErrorAnswer, HeldAnswer, PassThrough, Relay, StreamAnswer
 from nexus.proxy.retry import (
     Failed,
@@ -208,7 +208,12 @@ class Exchange:
     def _attempt(self, now_s: float) -> None:
         """Tries the candidate at hand. Raises ``ApiError`` when the request cannot go there."""
         plane = self._plane
-        self._scored = scored = self._plan.candidates[self._index]
+        candidates = self._plan.candidates
+        if self._view is None:
+            # The name in a form cannot be changed: who takes it as it is comes first.
+            while self._index + 1 < len(candidates) and not self._fits(candidates[self._index]):
+                self._index += 1
+        self._scored = scored = candidates[self._index]
         candidate = scored.candidate
         backend = candidate.backend
         link = self._link = plane.link(backend)
@@ -239,12 +244,12 @@ class Exchange:
         body = self._body
         view = self._view
         if view is not None:
-            if self.profile.model != engine_name and not self._takes_as_is(engine_name):
+            if self.profile.model != engine_name and not self._fits(self._scored):
                 body = replace_string(body, "model", view.model_raw, engine_name)
             for copy in traits.field_copies:
                 if copy.field in self.profile.fields:
                     body = copy_field(body, view.fields, copy.field, copy.target)
-        elif self.profile.model != engine_name and not self._takes_as_is(engine_name):
+        elif not self._fits(self._scored):
             raise ApiError.bad_request(
                 f"'{self.profile.model}' is another name for '{engine_name}', which cannot be "
                 "applied to multipart requests: send the model's own name.",
@@ -252,7 +257,7 @@ class Exchange:
             )
         fields = self._fields
         parts = [
-            link.post_prefix(self.endpoint.path, self._request.query),
+            link.post_prefix(self.endpoint.path, self._query()),
             fields.lines(link.dropped_headers),
         ]
         credential = link.forwards_credentials and bool(fields.credentials)
@@ -268,10 +273,20 @@ class Exchange:
         )
         return b"".join(parts), body
 
-    def _takes_as_is(self, engine_name: str) -> bool:
+    def _query(self) -> bytes:
+        """The client's query; where its credentials may not go, those in the query may not."""
+        query = self._request.query
+        if query and not self._link.forwards_credentials:
+            return public_query(query)
+        return query
+
+    def _fits(self, scored: Scored) -> bool:
         """Whether the engine itself understands the name the client used."""
-        model = self._scored.candidate.model
-        return model.id == engine_name and self.profile.model in model.aliases
+        model = scored.candidate.model
+        asked = self.profile.model
+        return asked == model.engine_name or (
+            model.id == model.engine_name and asked in model.aliases
+        )
 
     def _send(self, connection: UpstreamConnection, head: bytes, body: bytes) -> None:
         self.state = CallState.WAITING
@@ -372,7 +387,7 @@ class Exchange:
                 return False
         else:
             index += 1
-            while index < len(candidates) and _unready(candidates[index], now_s):
+            while index < len(candidates) and self._unready(candidates[index], now_s):
                 index += 1
             if index >= len(candidates):
                 return False
@@ -380,6 +395,20 @@ class Exchange:
             return False
         self._index = index
         return True
+
+    def _unready(self, scored: Scored, now_s: float) -> bool:
+        """Whether a candidate was parked, reached its limit, turned unhealthy or was removed since
+        the plan was made."""
+        live = scored.candidate.live
+        spec = scored.candidate.backend.spec
+        now = self._plane.snapshot.backends.get(spec.name)
+        limit = spec.max_concurrency
+        return (
+            now is None
+            or not now.routable
+            or live.parked_until_s > now_s
+            or (limit > 0 and live.in_flight >= limit)
+        )
 
     # --- what the backend's connection tells ------------------------------------------------
 
@@ -878,6 +907,7 @@ class Exchange:
 
     def on_client_resumed(self) -> None:
         """The client caught up."""
+        self._last_read_s = monotonic()
         if self._connection is not None:
             self._connection.resume()
 
@@ -1073,13 +1103,6 @@ class Exchange:
 _REASONS = {reason: reason.value.encode() for reason in RouteReason}
 _UNREAD = RequestProfile(endpoint="", model="")
 _STREAM_OWN = frozenset({b"cache-control", b"x-accel-buffering"})
-
-
-def _unready(scored: Scored, now_s: float) -> bool:
-    """Whether a candidate was parked or reached its limit since the plan was made."""
-    live = scored.candidate.live
-    limit = scored.candidate.backend.spec.max_concurrency
-    return live.parked_until_s > now_s or (limit > 0 and live.in_flight >= limit)
 
 
 def _ms(seconds: float) -> float:

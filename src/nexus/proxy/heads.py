@@ -4,10 +4,11 @@ come back (behaviour § 2.3)."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
 from nexus.http1.headers import CREDENTIAL_HEADERS, HOP_BY_HOP, Headers, connection_names
 
-__all__ = ["ClientFields", "answer_fields", "client_fields"]
+__all__ = ["ClientFields", "answer_fields", "client_fields", "public_query"]
 
 _STAY_HERE = HOP_BY_HOP | {
     b"host",
@@ -22,6 +23,9 @@ _STAY_HERE = HOP_BY_HOP | {
     b"forwarded",
     b"via",
 }
+_CREDENTIAL_PARAMETERS = frozenset(
+    {b"key", b"api_key", b"api-key", b"apikey", b"access_token", b"token"}
+)
 _ANSWER_DROPPED = HOP_BY_HOP | {
     b"content-length",
     b"content-type",
@@ -116,6 +120,15 @@ def client_fields(headers: Headers) -> ClientFields:
             line for line in fields.credentials if line.partition(b":")[0] not in named
         ]
     return fields
+
+
+def public_query(query: bytes) -> bytes:
+    """A query without the parameters in which some services take their key."""
+    return b"&".join(
+        part
+        for part in query.split(b"&")
+        if unquote_to_bytes(part.partition(b"=")[0]).lower() not in _CREDENTIAL_PARAMETERS
+    )
 
 
 def answer_fields(headers: Headers, out: list[bytes]) -> bytes | None:

@@ -55,11 +55,13 @@ class ErrorAnswer:
         self._size = 0
 
     def take(self, data: bytes) -> None:
+        """Keeps it, up to a bound."""
         self._size += len(data)
         if self._size <= _ERROR_BYTES_MAX:
             self._parts.append(data)
 
     def end(self) -> None:
+        """The error is whole: relayed, or a failed attempt."""
         exchange = self._exchange
         status = exchange.upstream_status
         body = b"".join(self._parts)
@@ -76,11 +78,12 @@ class ErrorAnswer:
             exchange.relay_error(status, body)
 
     def broken(self, failure: AttemptFailure) -> None:
+        """Half an error is as good as a whole one."""
         # The status is already known; half its body is as good as none.
         self.end()
 
     def note(self, record: CallRecord) -> None:
-        pass
+        """Has nothing to add."""
 
 
 class HeldAnswer:
@@ -96,6 +99,7 @@ class HeldAnswer:
         self._passing: PassThrough | None = None
 
     def take(self, data: bytes) -> None:
+        """Holds it, or passes it on once it outgrew the bound."""
         if self._passing is not None:
             self._passing.take(data)
             return
@@ -107,6 +111,7 @@ class HeldAnswer:
             self._parts = []
 
     def end(self) -> None:
+        """The answer is whole: delivered if it is JSON, else a failed attempt."""
         if self._passing is not None:
             self._passing.end()
             return
@@ -130,13 +135,14 @@ class HeldAnswer:
         exchange.deliver_json(body)
 
     def broken(self, failure: AttemptFailure) -> None:
+        """It broke off: a failed attempt, or a cut connection once some of it went out."""
         if self._passing is not None:
             self._passing.broken(failure)
         else:
             self._exchange.fail(failure)
 
     def note(self, record: CallRecord) -> None:
-        pass
+        """Has nothing to add."""
 
 
 class PassThrough:
@@ -149,12 +155,14 @@ class PassThrough:
         self._started = False
 
     def take(self, data: bytes) -> None:
+        """Passes it on."""
         if not self._started:
             self._started = True
             self._exchange.commit_bytes()
         self._exchange.send(data)
 
     def end(self) -> None:
+        """The body is whole."""
         if not self._started:
             if self._exchange.upstream_status == 204:
                 failure = AttemptFailure(
@@ -167,6 +175,7 @@ class PassThrough:
         self._exchange.complete(b"")
 
     def broken(self, failure: AttemptFailure) -> None:
+        """It broke off."""
         if self._started:
             # No JSON error fits into half a picture: the client must see that it is not whole.
             self._exchange.break_off(failure)
@@ -174,7 +183,7 @@ class PassThrough:
             self._exchange.fail(failure)
 
     def note(self, record: CallRecord) -> None:
-        pass
+        """Has nothing to add."""
 
 
 class StreamAnswer:
@@ -212,6 +221,7 @@ class StreamAnswer:
     # --- Relay ------------------------------------------------------------------------------
 
     def take(self, data: bytes) -> None:
+        """Passes on every whole event in it."""
         if not self._flowing:
             self._take_carefully(data)
             return
@@ -221,6 +231,7 @@ class StreamAnswer:
             self._pass_on(block)
 
     def end(self) -> None:
+        """The stream ended as its framing says: whole, broken, or empty."""
         exchange = self._exchange
         self._take_rest()
         if exchange.relay is not self:
@@ -238,12 +249,14 @@ class StreamAnswer:
             )
 
     def broken(self, failure: AttemptFailure) -> None:
+        """The stream broke off."""
         if not self._exchange.committed:
             self._exchange.fail(failure)
         else:
             self._close(failure)
 
     def note(self, record: CallRecord) -> None:
+        """Events and tokens, as the tap or the translator saw them."""
         tap = self._tap
         translator = self._translator
         record.events = tap.events

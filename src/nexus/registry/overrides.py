@@ -19,17 +19,34 @@ class ModelFacts(Protocol):
     tokens. ``config.schema.ModelOverride`` is one."""
 
     @property
-    def context_length(self) -> int | None: ...
+    def context_length(self) -> int | None:
+        """Configured window, tokens."""
+        ...
+
     @property
-    def vision(self) -> bool | None: ...
+    def vision(self) -> bool | None:
+        """Takes images."""
+        ...
+
     @property
-    def tools(self) -> bool | None: ...
+    def tools(self) -> bool | None:
+        """Calls tools."""
+        ...
+
     @property
-    def json_mode(self) -> bool | None: ...
+    def json_mode(self) -> bool | None:
+        """Answers in JSON when asked to."""
+        ...
+
     @property
-    def embeddings(self) -> bool | None: ...
+    def embeddings(self) -> bool | None:
+        """Makes embeddings."""
+        ...
+
     @property
-    def reasoning(self) -> bool | None: ...
+    def reasoning(self) -> bool | None:
+        """Reasons before it answers."""
+        ...
 
 
 def overridden(model: Model, overrides: Mapping[str, ModelFacts]) -> Model:

@@ -44,13 +44,6 @@ async def serve(loaded: Loaded) -> int:
     quiet = config.logging.level in ("warning", "error")
     access_log = None if quiet else AccessLog(sys.stdout, config.logging.format)
     gateway = Gateway(loaded, access_log=access_log)
-    try:
-        await gateway.start()
-    except OSError as error:
-        sys.stderr.write(f"nexus: {_why_not(loaded, error)}\n")
-        await gateway.stop()
-        return 1
-    _tune_collector()
     stop, cut_now = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
@@ -65,6 +58,13 @@ async def serve(loaded: Loaded) -> int:
         signal.SIGHUP,
         lambda: log.warning("reload_unavailable", hint="restart to apply a changed configuration"),
     )
+    try:
+        await gateway.start()
+    except OSError as error:
+        sys.stderr.write(f"nexus: {_why_not(loaded, error)}\n")
+        await gateway.stop()
+        return 1
+    _tune_collector()
     where = {"config": str(loaded.path)} if loaded.path else {}
     log.info("listening", url=gateway.url, backends=len(loaded.backends), **where)
     if not loaded.backends:
