@@ -1026,9 +1026,7 @@ class Exchange:
 
     def _connection_line(self) -> bytes:
         client = self._client
-        if client is None or client.must_close:
-            return b"connection: close\r\n"
-        return b"connection: keep-alive\r\n" if client.http10 else b""
+        return b"connection: close\r\n" if client is None or client.must_close else b""
 
     def _framing_line(self) -> bytes:
         """How a body of unknown length ends: the last chunk, or for HTTP/1.0 the connection."""
