@@ -166,42 +166,39 @@ class UpstreamConnection(asyncio.Protocol):
             self._retire()
             return
         try:
-            self._received(data, handler)
+            self._got_bytes = True
+            if not self._head_done:
+                self._head_bytes += len(data)
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade:
+                self._fault = "switched protocols unasked"
+            except httptools.HttpParserCallbackError as error:
+                raise (error.__context__ or error) from None
+            except httptools.HttpParserError as error:
+                if self._complete:
+                    self._surplus = True
+                else:
+                    self._fault = f"not HTTP: {error}"
+            if self.handler is not handler:
+                self._parts = []
+                return  # discarded from within
+            if self._fault is not None and not self._complete:
+                self._fail(FailureKind.INVALID, f"Invalid backend response ({self._fault})")
+                return
+            parts = self._parts
+            if parts:
+                self._parts = []
+                handler.on_body(parts[0] if len(parts) == 1 else b"".join(parts))
+            if self._complete:
+                if self.handler is handler:
+                    self._finish()
+            elif not self._head_done and self._head_bytes > _HEAD_BYTES_MAX:
+                self._fail(FailureKind.INVALID, "Invalid backend response (head too large)")
         except Exception as error:
             self.handler = None
             self._retire()
             handler.on_crash(error)
-
-    def _received(self, data: bytes, handler: UpstreamHandler) -> None:
-        self._got_bytes = True
-        if not self._head_done:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fault = "switched protocols unasked"
-        except httptools.HttpParserCallbackError as error:
-            raise (error.__context__ or error) from None
-        except httptools.HttpParserError as error:
-            if self._complete:
-                self._surplus = True
-            else:
-                self._fault = f"not HTTP: {error}"
-        if self.handler is not handler:
-            self._parts = []
-            return  # discarded from within
-        if self._fault is not None and not self._complete:
-            self._fail(FailureKind.INVALID, f"Invalid backend response ({self._fault})")
-            return
-        parts = self._parts
-        if parts:
-            self._parts = []
-            handler.on_body(parts[0] if len(parts) == 1 else b"".join(parts))
-        if self._complete:
-            if self.handler is handler:
-                self._finish()
-        elif not self._head_done and self._head_bytes > _HEAD_BYTES_MAX:
-            self._fail(FailureKind.INVALID, "Invalid backend response (head too large)")
 
     def eof_received(self) -> bool:
         """The backend sent FIN."""

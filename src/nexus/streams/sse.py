@@ -49,6 +49,8 @@ class EventBuffer:
     def feed(self, data: bytes) -> bytes:
         """Takes a read; returns every byte up to the end of the last whole event."""
         if not self._parts:
+            if data.endswith(b"\n\n"):
+                return data  # whole events, as nearly every read of a stream
             cut = _boundary(data)
             if cut == len(data):
                 return data

@@ -54,6 +54,10 @@ class ChunkFacts(Protocol):
         """Completion tokens, where usage is told."""
 
 
+_FINISH = b'finish_reason"'
+_FINISH_BYTES = len(_FINISH)
+
+
 def _tells(block: bytes, key: bytes) -> bool:
     """Whether ``key`` stands in ``block`` with anything but ``null`` after it."""
     at = block.find(key)
@@ -109,9 +113,18 @@ class Tap:
         self.events += block.count(b"\ndata:") + block.startswith(b"data:")
         if self._repairs and not self.tool_calls_seen:
             self.tool_calls_seen = b'"tool_calls"' in block and bool(_TOOL_CALLS.search(block))
+        at = block.find(_FINISH)
         if (
-            _tells(block, b'finish_reason"')
-            or _tells(block, b'"usage"')
+            # One finish reason that is null is what most blocks have: no need to look twice.
+            (
+                at >= 0
+                and not (
+                    block.startswith(b":null", at + _FINISH_BYTES)
+                    and block.find(_FINISH, at + _FINISH_BYTES) < 0
+                )
+                and _tells(block, _FINISH)
+            )
+            or (b'"usage"' in block and _tells(block, b'"usage"'))
             or b"[DONE]" in block
             or b"error" in block
             or (self._terminal is Terminal.RESPONSE_EVENT and b"response." in block)
