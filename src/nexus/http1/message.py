@@ -6,9 +6,15 @@ import re
 
 from nexus.http1.headers import Headers
 
-__all__ = ["HeadMemo", "Request"]
+__all__ = ["HeadMemo", "Request", "kept_id"]
 
 _ID = re.compile(rb"[\x21-\x7e]{1,200}")
+
+
+def kept_id(value: bytes | None) -> str | None:
+    """A client's request id, if it may stand in a header and in a log line: up to 200 characters
+    of visible ASCII."""
+    return value.decode() if value is not None and _ID.fullmatch(value) else None
 
 
 class HeadMemo:
@@ -99,7 +105,5 @@ class Request:
         return None
 
     def kept_id(self) -> str | None:
-        """The client's ``X-Request-Id``, if it may stand in a header and in a log line: up to 200
-        characters of visible ASCII."""
-        value = self.header(b"x-request-id")
-        return value.decode() if value is not None and _ID.fullmatch(value) else None
+        """The client's ``X-Request-Id``, if it may be kept."""
+        return kept_id(self.header(b"x-request-id"))

@@ -33,6 +33,7 @@ from nexus.dialects.table import Dialect, StreamTranslator
 from nexus.engines.adapter import Adapter, ErrorMeaning
 from nexus.health import breaker
 from nexus.http1.headers import Headers, encode_value, status_line
+from nexus.http1.message import kept_id
 from nexus.http1.pool import Dial
 from nexus.http1.timers import DeadlineQueue
 from nexus.http1.upstream import UpstreamConnection
@@ -139,7 +140,7 @@ class Exchange:
             if memo is not None:
                 memo.reading = fields
         self._fields = fields
-        self.request_id = _request_id(self._fields.request_id) or plane.next_id()
+        self.request_id = kept_id(self._fields.request_id) or plane.next_id()
         self._body = body = request.body
         self._held_bytes = request.held_bytes
         self._record = CallRecord(
@@ -1113,11 +1114,3 @@ def _is_event_stream(headers: Headers) -> bool:
         name == b"content-type" and value.lower().startswith(b"text/event-stream")
         for name, value in headers
     )
-
-
-def _request_id(value: bytes | None) -> str | None:
-    """A client's request id, if it may stand in a header and a log line."""
-    if value is None or not 0 < len(value) <= 200 or not value.isascii():
-        return None
-    text = value.decode("ascii")
-    return text if text.isprintable() and " " not in text else None

@@ -85,9 +85,11 @@ class ControlPlane:
 
     def handle(self, request: Request, connection: ServerConnection) -> Answering:
         """Has the application answer. Raises ``ApiError`` when access is refused."""
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers
-        }
+        headers: dict[str, str] = {}
+        for field, value in request.headers:
+            # Repeated fields are one list (RFC 9110 § 5.2): a doubled Origin or key fits nothing.
+            name, text = field.decode("latin-1"), value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {text}" if name in headers else text
         refusal = check_access(
             peer=request.peer,
             headers=headers,
@@ -237,8 +239,11 @@ class Answering:
 
     async def drained(self) -> None:
         """Waits for room in the client's buffer."""
-        if self._head:
-            self.write(b"")
+        client = self._client
+        if client is not None and self._head:
+            # An answer that begins with nothing to say: its head must not wait for its first byte.
+            client.write(self._head)
+            self._head = b""
         await self._room.wait()
 
     def fail(self, *, whole: bool, untouched: bool) -> None:

@@ -134,3 +134,14 @@ async def test_the_id_goes_upstream(gateway: Running, engine: FakeEngine) -> Non
         b"kept-1",
         headers["x-request-id"].encode(),
     ]
+
+
+async def test_a_doubled_origin_does_not_pass_for_its_last(gateway: Running) -> None:
+    """Repeated fields count as one list: a foreign origin cannot hide before our own."""
+    async with raw(gateway.port) as client:
+        own = f"http://127.0.0.1:{gateway.port}"
+        client.send(
+            b"GET /admin/v1/stats HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+            b"Origin: http://evil.example\r\nOrigin: %b\r\n\r\n" % (gateway.port, own.encode())
+        )
+        assert (await client.response())[0] == 403
