@@ -29,7 +29,9 @@ class BackendLive:
     ``parked_until_s``: it asked for patience (Retry-After), monotonic seconds. ``breaker``,
     ``open_until_s``, ``trial_in_flight``: the circuit breaker's state, moved only by
     ``health/breaker.py``. ``ttft``: model id → average seconds to the first token of real traffic;
-    ``probe_s``: of the health check's round trip, used until there is traffic.
+    ``probe_s``: of the health check's round trip, used until there is traffic. ``version`` grows
+    with every change that could move the backend in the order of attempt, so that the router works
+    a score out anew only then: whoever sets one of these fields and not by a method adds 1.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class BackendLive:
         "running",
         "trial_in_flight",
         "ttft",
+        "version",
         "waiting",
         "window_began_s",
         "window_calls",
@@ -55,6 +58,7 @@ class BackendLive:
     )
 
     def __init__(self) -> None:
+        self.version = 0
         self.in_flight = 0
         self.requests_total = 0
         self.errors_total = 0
@@ -77,21 +81,42 @@ class BackendLive:
 
     def begin(self) -> None:
         """A call of ours begins here."""
+        self.version += 1
         self.in_flight += 1
         self.begun_since_poll += 1
         self.requests_total += 1
 
     def end(self) -> None:
         """A call of ours has ended here, however it ended."""
+        self.version += 1
         self.in_flight -= 1
         self.ended_since_poll += 1
 
     def polled(self, running: int | None, waiting: int | None) -> None:
         """The engine told its load; our own counting starts anew from there."""
+        self.version += 1
         self.running = running
         self.waiting = waiting
         self.begun_since_poll = 0
         self.ended_since_poll = 0
+
+    def park(self, until_s: float) -> None:
+        """It asks to be left alone until ``until_s``, monotonic seconds; the longest wish holds."""
+        self.version += 1
+        self.parked_until_s = max(self.parked_until_s, until_s)
+
+    def probed(self, round_trip_s: float) -> None:
+        """A health check took this long, seconds."""
+        self.version += 1
+        self.probe_s = round_trip_s
+
+    def first_token(self, model_id: str, after_s: float, now_s: float) -> None:
+        """A call's first token came ``after_s`` seconds after it was sent, at ``now_s``."""
+        self.version += 1
+        average = self.ttft.get(model_id)
+        if average is None:
+            average = self.ttft[model_id] = Ewma()
+        average.add(after_s, now_s)
 
     @property
     def busy(self) -> int:

@@ -47,6 +47,7 @@ def record_success(live: BackendLive, now_s: float) -> None:
     if live.breaker is BreakerState.CLOSED:
         _count(live, now_s, failed=False)
         return
+    live.version += 1
     live.breaker = BreakerState.CLOSED
     live.open_until_s = 0.0
     live.open_for_s = 0.0
@@ -106,6 +107,7 @@ def probe_ok(live: BackendLive, now_s: float) -> None:
 
 
 def _open(live: BackendLive, now_s: float, for_s: float) -> None:
+    live.version += 1
     live.breaker = BreakerState.OPEN
     live.open_for_s = for_s
     live.open_until_s = now_s + for_s

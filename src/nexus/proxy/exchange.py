@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from nexus.core.backend import EngineTraits
 from nexus.core.call import Outcome, RequestProfile, RouteReason
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
-from nexus.core.ewma import Ewma
 from nexus.core.live import BreakerState
 from nexus.dialects.body import copy_field, replace_string
 from nexus.dialects.errors import (
@@ -366,7 +365,7 @@ class Exchange:
             if failure.status >= 500 and kind in (FailureKind.STATUS, FailureKind.ERROR_EVENT):
                 self._poisoned += (scored,)
         if failure.retry_after_s and not self.client_credential:
-            live.parked_until_s = max(live.parked_until_s, now_s + failure.retry_after_s)
+            live.park(now_s + failure.retry_after_s)
         if kind is FailureKind.MODEL_NOT_HERE:
             plane.hooks.forget_model(name, scored.candidate.model.id)
         elif kind in (FailureKind.CREDENTIALS, FailureKind.LOADING):
@@ -736,10 +735,7 @@ class Exchange:
         self._record.ttft_ms = _ms(now_s - self._began_s)
         candidate = self._scored.candidate
         if self.profile.stream:
-            average = candidate.live.ttft.get(candidate.model.id)
-            if average is None:
-                average = candidate.live.ttft[candidate.model.id] = Ewma()
-            average.add(now_s - self._attempt_at_s, now_s)
+            candidate.live.first_token(candidate.model.id, now_s - self._attempt_at_s, now_s)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -216,7 +216,7 @@ class Store:
 
     def _update_live(self, live: BackendLive, report: CheckReport, result: CheckResult) -> None:
         if report.round_trip_s is not None:
-            live.probe_s = report.round_trip_s
+            live.probed(report.round_trip_s)
         if result.health is Health.HEALTHY:
             breaker.probe_ok(live, report.now_s)
         if result.running is not None or result.waiting is not None:

@@ -35,7 +35,6 @@ from nexus.routing.scorers import (
     latency_part,
     load_part,
     priority_part,
-    quick_score,
 )
 from nexus.routing.strategies import STRATEGIES, Contender, Strategy
 
@@ -50,6 +49,7 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``weights`` may have any scale: they are normalised here. ``aliases``: name → model or further
     alias. ``fallbacks``: model → models to serve instead, in order. ``candidates_max``: how many
     candidates a plan names, at least as many as attempts are made (an explained plan names all).
+    The strategy ``least_load`` knows one part of the score only, whatever the weights.
     Raises ``ValueError`` for an unknown strategy or weights that mean nothing.
     """
 
@@ -62,7 +62,10 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "strategy", Strategy(self.strategy))
-        msgspec.structs.force_setattr(self, "weights", self.weights.normalised())
+        weights = self.weights.normalised()
+        if self.strategy is Strategy.LEAST_LOAD:
+            weights = Weights(priority=0.0, load=1.0, latency=0.0)
+        msgspec.structs.force_setattr(self, "weights", weights)
 
 
 class Router:
@@ -71,15 +74,25 @@ class Router:
     ``settings`` may be replaced whole at any time between two calls.
     """
 
-    __slots__ = ("_lineups", "_turns", "ratios", "settings")
+    __slots__ = ("_lineups", "_settings", "_turns", "ratios")
 
     explain_view = staticmethod(explain_view)
 
     def __init__(self, settings: RoutingSettings | None = None) -> None:
-        self.settings = settings or RoutingSettings()
+        self._settings = settings or RoutingSettings()
         self.ratios = Ratios()
         self._turns: dict[str, int] = {}
         self._lineups: Lineups | None = None
+
+    @property
+    def settings(self) -> RoutingSettings:
+        """How to route. Setting it forgets the scores that the old weights made."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: RoutingSettings) -> None:
+        self._settings = settings
+        self._lineups = None
 
     def route(
         self,
@@ -102,7 +115,7 @@ class Router:
             if plan is not None:
                 return plan
         requested = profile.model
-        settings = self.settings
+        settings = self._settings
         depth = settings.candidates_max
         model, chain = resolve_alias(requested, settings.aliases, snapshot.candidates)
         try:
@@ -169,7 +182,7 @@ class Router:
         worked out that it does not need. ``None`` when the long way must look."""
         model = profile.model
         lineups = self._lineups
-        if lineups is None or lineups.snapshot is not snapshot or self.settings.strict_parameters:
+        if lineups is None or lineups.snapshot is not snapshot or self._settings.strict_parameters:
             return None
         tokens = self.ratios.estimate_tokens(model, profile)
         players = lineups.plain(model, profile, tokens)
@@ -190,7 +203,7 @@ class Router:
             candidates=tuple(
                 [
                     Scored(candidate, score, (), behind)
-                    for behind, score, candidate in contenders[: self.settings.candidates_max]
+                    for behind, score, candidate in contenders[: self._settings.candidates_max]
                 ]
             ),
             reason=reason,
@@ -199,12 +212,12 @@ class Router:
 
     def _ask(self, model: str, profile: RequestProfile) -> Ask:
         tokens = self.ratios.estimate_tokens(model, profile)
-        return Ask(profile, tokens, self.settings.strict_parameters)
+        return Ask(profile, tokens, self._settings.strict_parameters)
 
     def _fallbacks(self, model: str, chain: tuple[str, ...]) -> tuple[str, ...]:
         """What may be served instead of ``model``; what was configured for a name on the way to it
         counts when nothing was for the model itself."""
-        fallbacks = self.settings.fallbacks
+        fallbacks = self._settings.fallbacks
         for name in (model, *reversed(chain)):
             if name in fallbacks:
                 return fallbacks[name]
@@ -222,26 +235,39 @@ class Router:
     def _ready(self, players: list[Player], now_s: float) -> list[Contender]:
         """Those of ``players`` who may be tried just now."""
         contenders: list[Contender] = []
+        weights = self._settings.weights
+        waiting = False
+        for player in players:
+            if player.seen != player.live.version:
+                player.look(weights)
+            contender = player.contender
+            if contender is not None:
+                contenders.append(contender)
+            else:
+                waiting = True
+        return self._with_waiting(players, now_s) if waiting else contenders
+
+    def _with_waiting(self, players: list[Player], now_s: float) -> list[Contender]:
+        """The same when the clock has a say on some: parked, or with a breaker that tripped."""
+        contenders: list[Contender] = []
         tripped: list[Contender] = []
-        weights = self.settings.weights
-        for candidate, live, limit, capacity, behind, part, model_id in players:
-            # What filters.unready asks, spelled out: this runs for each candidate of each request.
-            if (limit and live.in_flight >= limit) or live.parked_until_s > now_s:
+        weights = self._settings.weights
+        for player in players:
+            contender = player.contender or player.ready(weights)
+            live = player.live
+            if contender is None or live.parked_until_s > now_s:
                 continue
-            busy = live.busy
-            if capacity is not None and busy >= capacity:
-                behind += FULL
-            score = quick_score(part, busy, capacity, live.ttft_s(model_id), weights)
             if live.breaker is _CLOSED:
-                contenders.append((behind, score, candidate))
+                contenders.append(contender)
             elif not lets_through(live, now_s):
-                tripped.append((behind, score, candidate))
+                tripped.append(contender)
             elif live.breaker is BreakerState.OPEN:
+                behind, score, candidate = contender
                 contenders.append((behind + TRIPPED, score, candidate))
             else:
                 # Half-open: a probe had a good word for it, and it waits for one trial. Behind
                 # others it would never get it, and stay out for as long as they do well.
-                contenders.append((behind, score, candidate))
+                contenders.append(contender)
         if not contenders and tripped:
             # Better a doubtful backend than none (behaviour § 4).
             contenders.append(min(tripped, key=lambda one: one[2].live.open_until_s))
@@ -254,7 +280,7 @@ class Router:
         turn = self._turns.get(model, 0)
         if not explain:
             self._turns[model] = turn + 1
-        order = STRATEGIES[self.settings.strategy]
+        order = STRATEGIES[self._settings.strategy]
         ranks = {one[0] for one in contenders}
         if len(ranks) == 1:
             return order(contenders, rng, turn)

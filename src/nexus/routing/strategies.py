@@ -14,7 +14,6 @@ from random import Random
 from types import MappingProxyType
 
 from nexus.core.snapshot import Candidate
-from nexus.routing.scorers import load_part
 
 __all__ = ["STRATEGIES", "Contender", "Order", "Strategy"]
 
@@ -63,12 +62,8 @@ def _random(these: list[Contender], rng: Random, turn: int) -> list[Contender]:
 
 def _least_load(these: list[Contender], rng: Random, turn: int) -> list[Contender]:
     """The least busy in proportion to its capacity first."""
-    return _best_first(these, _spare, rng)
-
-
-def _spare(contender: Contender) -> float:
-    candidate = contender[2]
-    return load_part(candidate.live.busy, candidate.backend.capacity)
+    # Its score is its load part: RoutingSettings sees to the weights.
+    return _best_first(these, itemgetter(1), rng)
 
 
 STRATEGIES: Mapping[Strategy, Order] = MappingProxyType(
