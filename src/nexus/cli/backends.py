@@ -14,7 +14,10 @@ __all__ = ["backends", "list_backends"]
 
 @click.group(
     cls=LazyGroup,
-    table={"list": ("nexus.cli.backends:list_backends", "List them with status and load.")},
+    table={
+        "list": ("nexus.cli.backends:list_backends", "List them with status and load."),
+        "probe": ("nexus.cli.probe:probe", "Show what answers at a URL; needs no gateway."),
+    },
 )
 def backends() -> None:
     """See the inference servers behind the gateway."""

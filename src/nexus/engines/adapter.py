@@ -72,7 +72,9 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
     ``models`` is ``None`` when the check could not list them (keep what is known) and empty when
     the engine lists none. ``reason`` is a short sentence for people. ``running``/``waiting`` are
-    the engine's own load figures, ``None`` for unknown.
+    the engine's own load figures and ``kv_usage`` the share of its KV cache in use (0 to 1),
+    ``None`` for unknown. ``evidence`` tells, per field of the backend, which answer it was read
+    from.
     """
 
     health: Health
@@ -82,6 +84,8 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int | None = None
     running: int | None = None
     waiting: int | None = None
+    kv_usage: float | None = None
+    evidence: dict[str, str] = {}
 
 
 Check = Generator[tuple[Ask, ...], tuple[Answer, ...], CheckResult]

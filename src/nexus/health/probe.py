@@ -22,6 +22,7 @@ __all__ = [
     "ProbeOverrunError",
     "Steps",
     "drive",
+    "identify",
     "poll_load",
     "probe",
 ]
@@ -50,14 +51,15 @@ class ProbeOverrunError(Exception):
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """What one check came to. ``engine`` is ``None`` when unknown, ``label`` what a fingerprint
-    calls the program; ``duration_s`` is of the whole check, ``round_trip_s`` of its first round if
-    that had an HTTP answer."""
+    calls the program and ``found`` all that it found (``None``: not asked for); ``duration_s`` is
+    of the whole check, ``round_trip_s`` of its first round if that had an HTTP answer."""
 
     engine: EngineKind | None
     result: CheckResult
     duration_s: float
     label: str = ""
     round_trip_s: float | None = None
+    found: Fingerprint | None = None
 
 
 class _Line:
@@ -143,11 +145,10 @@ async def probe(
     """
     began_s = clock()
     line = _Line(backend, fetch, timeout_s, clock)
-    label = ""
+    found: Fingerprint | None = None
     judged: EngineKind | CheckResult | None = engine
     if judged is None:
         found = await drive(fingerprint(), line.ask)
-        label = found.label
         judged = _judge(found, backend.spec, line.answers)
     if isinstance(judged, CheckResult):
         engine, result = None, judged
@@ -157,10 +158,23 @@ async def probe(
     return Probe(
         engine=engine,
         result=result,
-        label=label,
+        label=found.label if found is not None else "",
+        found=found,
         duration_s=clock() - began_s,
         round_trip_s=line.round_trip_s,
     )
+
+
+async def identify(
+    backend: Backend,
+    *,
+    fingerprint: Callable[[], Fingerprinting],
+    fetch: FetchAsk,
+    timeout_s: float,
+    clock: Callable[[], float],
+) -> Fingerprint:
+    """Only which program answers there: at most three GETs, within ``timeout_s`` a round."""
+    return await drive(fingerprint(), _Line(backend, fetch, timeout_s, clock).ask)
 
 
 async def poll_load(

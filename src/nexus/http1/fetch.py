@@ -37,7 +37,7 @@ async def fetch(
         async with asyncio.timeout(timeout_s):
             return await call.done
     except TimeoutError:
-        raise AttemptFailure(FailureKind.TIMEOUT, f"no answer within {timeout_s:g} s") from None
+        raise AttemptFailure(FailureKind.TIMEOUT, f"no answer within {timeout_s:.3g} s") from None
     finally:
         dial.cancel()
         call.abandon()

@@ -144,18 +144,27 @@ def models_view(snapshot: Snapshot) -> Json:
     return {"data": [{"id": name, "backends": rows} for name, rows in sorted(data.items())]}
 
 
-def probe_view(url: str, engine: EngineKind | None, result: CheckResult) -> Json:
+def probe_view(
+    url: str, engine: EngineKind | None, result: CheckResult, *, label: str = ""
+) -> Json:
     """``POST /admin/v1/probe``: what answers at ``url``. ``reachable`` means that a server which
-    Nexus could use answered, be it loading or in want of a key."""
+    Nexus could use answered, be it loading or in want of a key. ``label`` is what people call the
+    program, ``evidence`` tells per field which answer it was read from."""
     return {
         "url": _masked(url),
         "engine": None if engine is None else engine.value,
+        "label": label,
         "engine_version": result.engine_version,
         "reachable": result.health not in (Health.LOST, Health.FAILED),
         "reason": result.reason or result.health.value,
         "capacity": result.capacity,
-        "load": {"running": result.running, "waiting": result.waiting},
+        "load": {
+            "running": result.running,
+            "waiting": result.waiting,
+            "kv_usage": result.kv_usage,
+        },
         "models": [model_view(model) for model in result.models or ()],
+        "evidence": dict(result.evidence),
     }
 
 

@@ -288,7 +288,10 @@ def test_a_probe_tells_what_answers() -> None:
             capacity=4,
             running=1,
             waiting=0,
+            kv_usage=0.5,
+            evidence={"capacity": "/slots"},
         ),
+        label="Ollama",
     )
     assert [entry["id"] for entry in found.pop("models")] == ["m"]
     assert found == {
@@ -298,7 +301,9 @@ def test_a_probe_tells_what_answers() -> None:
         "reachable": True,
         "reason": "healthy",
         "capacity": 4,
-        "load": {"running": 1, "waiting": 0},
+        "load": {"running": 1, "waiting": 0, "kv_usage": 0.5},
+        "label": "Ollama",
+        "evidence": {"capacity": "/slots"},
     }
     reachable = {
         health: probe_view("http://h", None, CheckResult(health=health))["reachable"]
