@@ -403,7 +403,8 @@ class TelemetryConfig(_Section, frozen=True, kw_only=True):
     """What is remembered of past calls."""
 
     history_size: Annotated[
-        Count, Meta(description="Calls kept in memory. Without effect so far.")
+        Annotated[int, Meta(ge=0, le=100_000)],
+        Meta(description="Finished calls kept in memory for the admin API's history; 0 = none."),
     ] = 1000
 
 

@@ -198,8 +198,9 @@ class Exchange:
                 requires_messages=self.endpoint.requires_messages,
                 pin=pin,
             )
-        record.model = self.profile.model
-        record.stream = self.profile.stream
+        record.profile = profile = self.profile
+        record.model = profile.model
+        record.stream = profile.stream
         if self.profile.stream and self.endpoint.terminal is not Terminal.END:
             self._streams = True
 
@@ -1083,6 +1084,10 @@ class Exchange:
         record.error = error
         if self._failed and not record.backend:
             record.backend = self._failed[-1].backend
+        if self._attempts and len(self._plan.candidates) > 1:
+            record.considered = tuple(
+                [(one.candidate.backend.spec.name, one.score) for one in self._plan.candidates]
+            )
         record.duration_ms = _ms(monotonic() - self._began_s)
         client = self._answered
         try:

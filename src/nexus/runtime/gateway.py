@@ -40,12 +40,15 @@ from nexus.proxy.link import Link
 from nexus.proxy.pages import Pages
 from nexus.proxy.plane import DataPlane
 from nexus.registry.store import Store
+from nexus.registry.views import backend_view
 from nexus.routing.router import Router, RoutingSettings
 from nexus.routing.scorers import Weights
 from nexus.routing.strategies import Strategy
 from nexus.runtime.asking import fetch_answer
 from nexus.runtime.control import AdminReader, ControlPlane
 from nexus.telemetry.access import AccessLog
+from nexus.telemetry.events import EventHub
+from nexus.telemetry.history import History
 from nexus.telemetry.logs import get_logger
 from nexus.telemetry.record import CallRecord
 from nexus.telemetry.recorder import Recorder
@@ -75,7 +78,9 @@ class Gateway:
         self._models_cut: set[tuple[str, str]] = set()
         self.stats = Stats(monotonic())
         self._access_log = access_log
-        self._recorder = Recorder(self.stats, access_log)
+        self.history = History(config.telemetry.history_size)
+        self.events = EventHub()
+        self._recorder = Recorder(self.stats, access_log, (self.history.add, self.events.record))
         self.store = Store(traits_of=lambda kind: adapter_for(kind).traits, overrides=config.models)
         self.budget = Budget(server.max_buffered_bytes)
         routing = config.routing
@@ -238,6 +243,7 @@ class Gateway:
         for listener in self._listeners:
             listener.close()
         self.plane.cancel_all()
+        self.events.close()
         await self._control.aclose()
         await self.checker.aclose()
         if self._checking is not None:
@@ -324,8 +330,22 @@ class Gateway:
                 models=len(after.models),
             )
 
-    def _changed(self, _before: Snapshot, after: Snapshot) -> None:
+    def _changed(self, before: Snapshot, after: Snapshot) -> None:
         self.plane.adopt(after)
+        if self.events.listeners:
+            self._tell_backends(before, after)
+
+    def _tell_backends(self, before: Snapshot, after: Snapshot) -> None:
+        """Events for whoever listens: a backend came, changed (a check is a change) or went."""
+        now_s = monotonic()
+        for name, backend in after.backends.items():
+            known = before.backends.get(name)
+            if known is not backend:
+                view = backend_view(backend, after.live[name], now_s)
+                change = "added" if known is None else "changed"
+                self.events.publish("backend", {"change": change, **view})
+        for name in before.backends.keys() - after.backends.keys():
+            self.events.publish("backend", {"change": "removed", "name": name})
 
     # --- Hooks of the data plane ------------------------------------------------------------
 

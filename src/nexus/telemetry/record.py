@@ -5,9 +5,14 @@ Logs, statistics, metrics and history are views of it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from nexus.core.call import Outcome
+
+if TYPE_CHECKING:
+    from nexus.core.call import RequestProfile
 
 __all__ = ["AttemptRecord", "CallRecord"]
 
@@ -22,13 +27,18 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     ms: float
 
 
-class CallRecord(msgspec.Struct, kw_only=True):
-    """One call, finished.
+class CallRecord(msgspec.Struct, kw_only=True, dict=True):
+    """One call, finished. Its fields are what the access log writes.
 
     ``at_s`` is Unix time of its beginning; ``*_ms`` durations in milliseconds; ``status`` what the
     client was told (0: it left before). ``model`` is the name asked for, ``served_model`` the one
-    that answered. Token counts are the engine's own, ``None`` where it told none; ``events``
-    counts streamed data events. ``bytes_in``/``bytes_out`` are body bytes.
+    that answered. Token counts are the engine's own, ``None`` where it told none; then
+    ``estimated_tokens`` has what a stream's content events amount to. ``events`` counts streamed
+    data events. ``bytes_in``/``bytes_out`` are body bytes.
+
+    What explains the call later is kept beside the fields and stays out of the log: ``profile`` is
+    what routing knew of the request (``None``: it was refused before it was read), ``considered``
+    the candidates of the plan in its order, each with its score (empty: there was one).
     """
 
     request_id: str
@@ -46,7 +56,16 @@ class CallRecord(msgspec.Struct, kw_only=True):
     duration_ms: float = 0.0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    estimated_tokens: int | None = None
     events: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     error: str = ""
+
+    # No fields, which the encoder would write: plain attributes, absent from most instances.
+    if TYPE_CHECKING:
+        profile: RequestProfile | None = None
+        considered: tuple[tuple[str, float], ...] = ()
+    else:
+        profile = None
+        considered = ()

@@ -54,6 +54,7 @@ class Recorder:
         """The call is over."""
         if len(record.model) > _NAME_CHARS_MAX:
             record.model = record.model[:_NAME_CHARS_MAX]
+            record.profile = None  # it names the model in full
         if len(record.error) > _ERROR_CHARS_MAX:
             record.error = record.error[:_ERROR_CHARS_MAX]
         for sink in self._sinks:

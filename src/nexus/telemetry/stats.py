@@ -1,17 +1,21 @@
-"""Statistics since the start: plain counters and the last durations, read by ``GET /stats``.
+"""Statistics: since the start, and over the last minute, five minutes and hour; ``GET /stats``.
 
 Counting is on the hot path and costs additions only; percentiles are computed when somebody asks.
+Since the start they are over the last calls that succeeded, exact; over a window they come from
+histograms (:mod:`nexus.telemetry.window` tells how exact).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Any
 
 from nexus.core.call import Outcome
 from nexus.core.errors import FailureKind
 from nexus.telemetry.record import CallRecord
+from nexus.telemetry.window import WINDOWS, Slice, Timeline, bucket, bucket_percentile
 
 __all__ = ["UNKNOWN_MODEL", "Stats", "percentile"]
 
@@ -35,9 +39,10 @@ _FAULTS = frozenset({Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT})
 class _Tally:
     """Requests, errors and the last durations of one backend or model."""
 
-    __slots__ = ("duration_ms", "errors", "requests", "ttft_ms")
+    __slots__ = ("duration_ms", "errors", "requests", "timeline", "ttft_ms")
 
     def __init__(self) -> None:
+        self.timeline = Timeline()
         self.requests = 0
         self.errors = 0
         self.ttft_ms: deque[float] = deque(maxlen=_SAMPLES_MAX)
@@ -52,15 +57,30 @@ class _Tally:
             "duration_ms": _percentiles(self.duration_ms),
         }
 
+    def window_view(self, name: str, window: str, now_s: float) -> dict[str, Any] | None:
+        """The same over a window; ``None`` when nothing happened in it."""
+        total = self.timeline.sum(window, now_s)
+        if not total.requests:
+            return None
+        return {
+            "name": name,
+            "requests": total.requests,
+            "errors": total.errors,
+            "ttft_ms": _bucket_percentiles(total.ttft),
+            "duration_ms": _bucket_percentiles(total.duration),
+        }
+
 
 class Stats:
     """Counts calls. ``begin`` when a call is accepted, ``count`` once when it is over, always both.
 
-    ``started_s`` is the monotonic time that uptime counts from, seconds.
+    ``started_s`` is the monotonic time that uptime counts from, seconds; ``clock`` tells what time
+    of that kind it is.
     """
 
     __slots__ = (
         "_backends",
+        "_clock",
         "_completion_tokens",
         "_models",
         "_outcomes",
@@ -69,8 +89,9 @@ class Stats:
         "started_s",
     )
 
-    def __init__(self, started_s: float) -> None:
+    def __init__(self, started_s: float, clock: Callable[[], float] = monotonic) -> None:
         self.started_s = started_s
+        self._clock = clock
         self.in_flight = 0
         self._outcomes: dict[str, int] = dict.fromkeys(Outcome, 0)
         self._prompt_tokens = 0
@@ -92,46 +113,73 @@ class Stats:
         if record.completion_tokens is not None:
             self._completion_tokens += record.completion_tokens
 
+        number = Timeline.number(self._clock())
         attempts = record.attempts
         name = record.served_model or (record.model if attempts else UNKNOWN_MODEL)
         model = self._models.get(name)
         if model is None:
             model = _tally(self._models, name, _MODELS_MAX)
         model.requests += 1
+        of_model = model.timeline.at(number)
+        of_model.requests += 1
         if outcome in _FAULTS:
             model.errors += 1
+            of_model.errors += 1
 
         # Every attempt is a request to its backend; only the last one answered the call.
         last: _Tally | None = None
+        of_last: Slice | None = None
         for attempt in attempts:
             last = self._backends.get(attempt.backend)
             if last is None:
                 last = _tally(self._backends, attempt.backend, _BACKENDS_MAX)
             last.requests += 1
+            of_last = last.timeline.at(number)
+            of_last.requests += 1
             if attempt.outcome in _ATTEMPT_ERRORS:
                 last.errors += 1
+                of_last.errors += 1
         if outcome is Outcome.OK:
-            model.duration_ms.append(record.duration_ms)
-            ttft_ms = record.ttft_ms
-            if ttft_ms is not None:
-                model.ttft_ms.append(ttft_ms)
-            if last is not None:
-                last.duration_ms.append(record.duration_ms)
-                if ttft_ms is not None:
-                    last.ttft_ms.append(ttft_ms)
+            ms = record.duration_ms
+            index = bucket(ms)
+            model.duration_ms.append(ms)
+            histogram = of_model.duration
+            histogram[index] = histogram.get(index, 0) + 1
+            if last is not None and of_last is not None:
+                last.duration_ms.append(ms)
+                histogram = of_last.duration
+                histogram[index] = histogram.get(index, 0) + 1
+            ms_or_none = record.ttft_ms
+            if ms_or_none is not None:
+                index = bucket(ms_or_none)
+                model.ttft_ms.append(ms_or_none)
+                histogram = of_model.ttft
+                histogram[index] = histogram.get(index, 0) + 1
+                if last is not None and of_last is not None:
+                    last.ttft_ms.append(ms_or_none)
+                    histogram = of_last.ttft
+                    histogram[index] = histogram.get(index, 0) + 1
 
     @property
     def cancelled(self) -> int:
         """Calls whose client left."""
         return self._outcomes[Outcome.CANCELLED]
 
-    def view(self, now_s: float, in_flight: int | None = None) -> dict[str, Any]:
+    def view(
+        self, now_s: float, in_flight: int | None = None, window: str | None = None
+    ) -> dict[str, Any]:
         """What ``GET /stats`` answers at monotonic time ``now_s`` (behaviour § 13).
 
         ``in_flight`` is for whoever counts calls under way elsewhere and never calls ``begin``.
         ``total`` counts finished calls: the sum of the outcomes. Percentiles are over the last
         calls that succeeded, ``None`` where there was none.
+
+        ``window`` (a key of ``WINDOWS``) has the lists of backends and models cover that time only
+        and name only those that were asked in it; everything else counts from the start. Raises
+        ``ValueError`` for another window.
         """
+        if window is not None and window not in WINDOWS:
+            raise ValueError(f"window must be one of {', '.join(WINDOWS)}")
         return {
             "uptime_seconds": round(max(now_s - self.started_s, 0.0), 3),
             "requests": {
@@ -140,9 +188,16 @@ class Stats:
                 "in_flight": self.in_flight if in_flight is None else in_flight,
             },
             "tokens": {"prompt": self._prompt_tokens, "completion": self._completion_tokens},
-            "backends": [tally.view(name) for name, tally in sorted(self._backends.items())],
-            "models": [tally.view(name) for name, tally in sorted(self._models.items())],
+            "backends": _views(self._backends, window, now_s),
+            "models": _views(self._models, window, now_s),
         }
+
+
+def _views(tallies: dict[str, _Tally], window: str | None, now_s: float) -> list[dict[str, Any]]:
+    if window is None:
+        return [tally.view(name) for name, tally in sorted(tallies.items())]
+    views = (tally.window_view(name, window, now_s) for name, tally in sorted(tallies.items()))
+    return [view for view in views if view is not None]
 
 
 def _tally(tallies: dict[str, _Tally], name: str, at_most: int) -> _Tally:
@@ -165,6 +220,14 @@ def percentile(samples: Iterable[float], share: float) -> float | None:
 def _percentiles(samples: deque[float]) -> dict[str, float | None]:
     def rounded(share: float) -> float | None:
         value = percentile(samples, share)
+        return None if value is None else round(value, 3)
+
+    return {"p50": rounded(0.50), "p95": rounded(0.95)}
+
+
+def _bucket_percentiles(histogram: dict[int, int]) -> dict[str, float | None]:
+    def rounded(share: float) -> float | None:
+        value = bucket_percentile(histogram, share)
         return None if value is None else round(value, 3)
 
     return {"p50": rounded(0.50), "p95": rounded(0.95)}
