@@ -13,7 +13,14 @@ from nexus.config.fields import KeyPath
 from nexus.config.schema import BackendConfig, Config
 from nexus.core.backend import parse_backend_url
 
-__all__ = ["ALIAS_HOPS_MAX", "Report", "check_config", "header_value_fault"]
+__all__ = [
+    "ALIAS_HOPS_MAX",
+    "Report",
+    "check_backend",
+    "check_config",
+    "check_name",
+    "header_value_fault",
+]
 
 # Behaviour § 5.1: an alias may lead to another, this often at most.
 ALIAS_HOPS_MAX = 3
@@ -41,7 +48,7 @@ def check_config(config: Config, report: Report) -> None:
     _check_aliases(config.routing.aliases, report)
     _check_names(config.backends, report)
     for position, backend in enumerate(config.backends):
-        _check_backend(backend, ("backends", position), report)
+        check_backend(backend, ("backends", position), report)
 
 
 def header_value_fault(value: str) -> str | None:
@@ -94,14 +101,20 @@ def _check_names(backends: tuple[BackendConfig, ...], report: Report) -> None:
         name, at = backend.name, ("backends", position, "name")
         if not name:
             continue
-        if name != name.strip() or not name.isprintable() or "/" in name:
-            report(at, "a name has no slash, no control character and no space at its ends")
+        check_name(name, at, report)
         if name in first:
             report(at, f'the name "{name}" is taken by backends[{first[name]}]')
         first.setdefault(name, position)
 
 
-def _check_backend(backend: BackendConfig, at: KeyPath, report: Report) -> None:
+def check_name(name: str, at: KeyPath, report: Report) -> None:
+    """Reports a backend's name that could not stand in a path or a log line."""
+    if name != name.strip() or not name.isprintable() or "/" in name:
+        report(at, "a name has no slash, no control character and no space at its ends")
+
+
+def check_backend(backend: BackendConfig, at: KeyPath, report: Report) -> None:
+    """Reports what is wrong with one backend by itself; ``at`` is where its table stands."""
     if backend.url:
         fault = _url_fault(backend.url)
         if fault is not None:

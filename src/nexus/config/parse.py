@@ -14,13 +14,20 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from nexus.config.check import check_config
+from nexus.config.check import check_backend, check_config, check_name
 from nexus.config.fields import Field, KeyPath, describe, fields_of, settings, shape_of, show_path
 from nexus.config.lines import LineIndex
 from nexus.config.problem import ConfigError, Problem, ProblemList, nearest_name
-from nexus.config.schema import Config
+from nexus.config.schema import BackendConfig, Config
 
-__all__ = ["ConfigError", "Problem", "build_config", "parse_config", "read_toml"]
+__all__ = [
+    "ConfigError",
+    "Problem",
+    "build_backend",
+    "build_config",
+    "parse_config",
+    "read_toml",
+]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -73,6 +80,15 @@ def build_config(raw: Mapping[str, Any], found: ProblemList) -> Config:
     config = _Reader(found).table(Config, raw, ())
     check_config(config, found.report)
     return config
+
+
+def build_backend(raw: Mapping[str, Any], found: ProblemList) -> BackendConfig:
+    """One backend by itself, as ``[[backends]]`` would have it; key paths begin at its table."""
+    backend = _Reader(found).table(BackendConfig, raw, ())
+    if backend.name:
+        check_name(backend.name, ("name",), found.report)
+    check_backend(backend, (), found.report)
+    return backend
 
 
 class _Reader:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nexus.config.check import Report, header_value_fault
-from nexus.config.schema import Config
+from nexus.config.fields import KeyPath
+from nexus.config.schema import BackendConfig, Config
 
-__all__ = ["read_admin_key", "read_backend_keys"]
+__all__ = ["read_admin_key", "read_backend_key", "read_backend_keys"]
 
 # What is surely a variable's name; anything else may be the key itself and is not repeated.
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
@@ -27,17 +28,21 @@ def read_admin_key(config: Config, env: Mapping[str, str], report: Report) -> st
 
 def read_backend_keys(config: Config, env: Mapping[str, str], report: Report) -> tuple[str, ...]:
     """Each backend's key, in the order of ``config.backends``, empty where it has none."""
-    keys: list[str] = []
-    for position, backend in enumerate(config.backends):
-        if backend.api_key_env:
-            at = ("backends", position, "api_key_env")
-            keys.append(_from_variable(backend.api_key_env, env, report, at))
-        elif backend.api_key_file:
-            at = ("backends", position, "api_key_file")
-            keys.append(_from_file(Path(backend.api_key_file), report, at))
-        else:
-            keys.append("")
-    return tuple(keys)
+    return tuple(
+        read_backend_key(backend, env, report, ("backends", position))
+        for position, backend in enumerate(config.backends)
+    )
+
+
+def read_backend_key(
+    backend: BackendConfig, env: Mapping[str, str], report: Report, at: KeyPath
+) -> str:
+    """One backend's key, empty when it has none; ``at`` is where its table stands."""
+    if backend.api_key_env:
+        return _from_variable(backend.api_key_env, env, report, (*at, "api_key_env"))
+    if backend.api_key_file:
+        return _from_file(Path(backend.api_key_file), report, (*at, "api_key_file"))
+    return ""
 
 
 def _from_variable(

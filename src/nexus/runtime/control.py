@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from nexus.admin.access import (
@@ -21,42 +20,13 @@ from nexus.http1.asgi import AnswerState, AsgiApp, AsgiRequest, run_asgi
 from nexus.http1.headers import Headers, serialise_response, status_line
 from nexus.http1.message import Request
 from nexus.http1.server import ServerConnection
-from nexus.registry.store import Store
-from nexus.registry.views import backend_view, backends_view
-from nexus.telemetry.stats import Stats
 
 if TYPE_CHECKING:
     from nexus.config.schema import ServerConfig
 
-__all__ = ["AdminReader", "ControlPlane"]
+__all__ = ["ControlPlane"]
 
 _PREFIXES = (b"/admin/v1/", b"/v1/stats")
-
-
-class AdminReader:
-    """What the admin application shows (``admin.app.AdminView``)."""
-
-    def __init__(self, store: Store, stats: Stats, in_flight: Callable[[], int]) -> None:
-        self._store = store
-        self._stats = stats
-        self._in_flight = in_flight
-
-    def backends(self) -> list[dict[str, Any]]:
-        """Every backend, by name."""
-        data: list[dict[str, Any]] = backends_view(self._store.snapshot, monotonic())["data"]
-        return data
-
-    def backend(self, name: str) -> dict[str, Any] | None:
-        """One backend."""
-        snapshot = self._store.snapshot
-        backend = snapshot.backends.get(name)
-        if backend is None:
-            return None
-        return backend_view(backend, snapshot.live[name], monotonic())
-
-    def stats(self) -> dict[str, Any]:
-        """Counts and percentiles of calls."""
-        return self._stats.view(monotonic(), self._in_flight())
 
 
 class ControlPlane:

@@ -19,7 +19,7 @@ from time import monotonic
 
 from nexus.config.loader import Loaded
 from nexus.config.schema import ServerConfig
-from nexus.core.backend import Backend, BackendSpec, BackendUrl
+from nexus.core.backend import Backend, BackendSpec, BackendStatus, BackendUrl
 from nexus.core.errors import ApiError
 from nexus.core.limits import Budget
 from nexus.core.snapshot import Snapshot
@@ -28,11 +28,10 @@ from nexus.engines.fingerprint import fingerprint
 from nexus.engines.table import adapter_for
 from nexus.health.checker import HealthChecker
 from nexus.health.report import CheckReport
-from nexus.health.state import HealthSettings
 from nexus.http1.asgi import AsgiApp
 from nexus.http1.headers import Headers
 from nexus.http1.message import Request
-from nexus.http1.server import ClientHandler, HttpServer, ServerConnection, ServerLimits
+from nexus.http1.server import ClientHandler, HttpServer, ServerConnection
 from nexus.http1.tls import listening_context
 from nexus.http1.tunnel import Proxy, proxy_for
 from nexus.proxy.limits import PlaneLimits
@@ -41,11 +40,16 @@ from nexus.proxy.pages import Pages
 from nexus.proxy.plane import DataPlane
 from nexus.registry.store import Store
 from nexus.registry.views import backend_view
-from nexus.routing.router import Router, RoutingSettings
-from nexus.routing.scorers import Weights
-from nexus.routing.strategies import Strategy
+from nexus.routing.router import Router
+from nexus.runtime.admin import Admin
 from nexus.runtime.asking import fetch_answer
-from nexus.runtime.control import AdminReader, ControlPlane
+from nexus.runtime.control import ControlPlane
+from nexus.runtime.settings import (
+    health_settings,
+    plane_limits,
+    routing_settings,
+    server_limits,
+)
 from nexus.telemetry.access import AccessLog
 from nexus.telemetry.events import EventHub
 from nexus.telemetry.history import History
@@ -74,7 +78,7 @@ class Gateway:
         self.config = config
         self.loop = loop = asyncio.get_running_loop()
         self._log = get_logger("gateway")
-        self._rng = rng or Random(SystemRandom().getrandbits(128))
+        self.rng = rng or Random(SystemRandom().getrandbits(128))
         self._models_cut: set[tuple[str, str]] = set()
         self.stats = Stats(monotonic())
         self._access_log = access_log
@@ -83,76 +87,39 @@ class Gateway:
         self._recorder = Recorder(self.stats, access_log, (self.history.add, self.events.record))
         self.store = Store(traits_of=lambda kind: adapter_for(kind).traits, overrides=config.models)
         self.budget = Budget(server.max_buffered_bytes)
-        routing = config.routing
-        self.router = Router(
-            RoutingSettings(
-                strategy=Strategy(routing.strategy),
-                weights=Weights(
-                    priority=routing.weights.priority,
-                    load=routing.weights.load,
-                    latency=routing.weights.latency,
-                ),
-                aliases=routing.aliases,
-                fallbacks=routing.fallbacks,
-                strict_parameters=routing.strict_parameters,
-                candidates_max=routing.max_retries + 4,
-            )
-        )
+        self.router = Router(routing_settings(config.routing))
         self.plane = DataPlane(
             loop,
             hooks=self,
             router=self.router,
             snapshot=self.store.snapshot,
-            limits=PlaneLimits(
-                request_timeout_s=server.request_timeout_seconds,
-                connect_timeout_s=server.connect_timeout_seconds,
-                first_byte_timeout_s=server.first_byte_timeout_seconds,
-                stream_idle_timeout_s=server.stream_idle_timeout_seconds,
-                stream_keepalive_s=server.stream_keepalive_seconds,
-                max_concurrent_requests=server.max_concurrent_requests,
-                max_body_bytes=server.max_body_bytes,
-                max_held_response_bytes=server.max_held_response_bytes,
-                max_retries=routing.max_retries,
-                pool_idle_per_backend=server.pool_idle_per_backend,
-            ),
+            limits=plane_limits(config),
             budget=self.budget,
-            rng=self._rng,
-            proxy_of=self._proxy_of,
+            rng=self.rng,
+            proxy_of=self.proxy_of,
         )
         self.server = HttpServer(
             loop,
             self.plane,
-            ServerLimits(
-                head_bytes=server.max_header_bytes,
-                target_bytes=server.max_target_bytes,
-                body_bytes=server.max_body_bytes,
-                head_s=server.client_head_timeout_seconds,
-                body_s=server.client_body_timeout_seconds,
-                idle_s=server.keep_alive_seconds,
-            ),
+            server_limits(server),
             self.budget,
         )
-        self._pages = Pages(lambda: self.store.snapshot, lambda: self._unready, routing.aliases)
+        self._pages = Pages(
+            lambda: self.store.snapshot, lambda: self._unready, config.routing.aliases
+        )
         self._unready = False
         self._control = ControlPlane(
             loop, server, loaded.admin_key, self._make_admin_app, self.unexpected
         )
-        health = config.health_check
+        self.health_settings = health_settings(config.health_check)
         self.checker = HealthChecker(
-            settings=HealthSettings(
-                enabled=health.enabled,
-                interval_s=health.interval_seconds,
-                timeout_s=health.timeout_seconds,
-                failure_threshold=health.failure_threshold,
-                recovery_threshold=health.recovery_threshold,
-                load_interval_s=health.load_interval_seconds,
-            ),
+            settings=self.health_settings,
             fetch=self._ask,
             report=self._checked,
             adapters=adapter_for,
             fingerprint=fingerprint,
             on_error=lambda name, error: self.unexpected(error, f"check of {name}"),
-            rng=self._rng,
+            rng=self.rng,
             live_of=self.store.live,
             on_wake=self.plane.drop_connections,
         )
@@ -277,6 +244,20 @@ class Gateway:
         self.checker.watch(backend)
         return backend
 
+    def change_backend(self, spec: BackendSpec) -> Backend:
+        """Takes a changed spec of a known name. Raises ``KeyError``, ``ValueError`` (same server
+        as another)."""
+        backend = self.store.replace(spec)
+        if backend.status is not BackendStatus.PENDING:
+            self.checker.watch(backend)
+        return backend
+
+    def approve_backend(self, name: str) -> Backend:
+        """Lets a pending backend in and has it checked. Raises ``KeyError``."""
+        backend = self.store.approve(name)
+        self.checker.watch(backend)
+        return backend
+
     def remove_backend(self, name: str) -> None:
         """Forgets a backend; running calls finish. Raises ``KeyError``."""
         self.store.remove(name)
@@ -300,12 +281,12 @@ class Gateway:
                     pool_idle_per_backend=0,
                 ),
                 self.plane.timers,
-                proxy=self._proxy_of(backend.address),
+                proxy=self.proxy_of(backend.address),
             )
             self._probe_links[name] = link
         return await fetch_answer(link, ask, timeout_s)
 
-    def _proxy_of(self, address: BackendUrl) -> Proxy | None:
+    def proxy_of(self, address: BackendUrl) -> Proxy | None:
         """The proxy of the environment for this address, if any (behaviour § 3)."""
         try:
             return proxy_for(address, os.environ)
@@ -406,7 +387,7 @@ class Gateway:
     def _make_admin_app(self) -> AsgiApp:
         from nexus.admin.app import create_admin_app
 
-        return create_admin_app(AdminReader(self.store, self.stats, lambda: self.plane.in_flight))
+        return create_admin_app(Admin(self))
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from nexus.admin.app import create_admin_app
+from nexus.core.errors import ApiError
+
+if TYPE_CHECKING:
+    from nexus.admin.control import AdminControl
 
 BACKENDS = [{"name": "gpu", "engine": "vllm"}, {"name": "my box", "engine": "ollama"}]
 STATS = {"uptime_seconds": 1.5, "requests": {"total": 3}}
 
 
 class View:
+    """As much of ``AdminControl`` as these tests ask."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: {}
+
     def backends(self) -> list[dict[str, Any]]:
         return BACKENDS
 
-    def backend(self, name: str) -> dict[str, Any] | None:
+    def backend(self, name: str) -> dict[str, Any]:
         if name == "broken":
             raise ValueError("broken")
         if name == "odd":
             return {"name": "odd", "reason": "a\ud800b"}
-        return next((backend for backend in BACKENDS if backend["name"] == name), None)
+        for backend in BACKENDS:
+            if backend["name"] == name:
+                return backend
+        raise ApiError(404, "invalid_request_error", "backend_not_found", f"No '{name}'.")
 
     def stats(self) -> dict[str, Any]:
         return STATS
 
 
+def app() -> Starlette:
+    return create_admin_app(cast("AdminControl", View()))
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_admin_app(View()), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app(), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
@@ -64,7 +81,7 @@ async def test_an_unknown_backend(client: httpx.AsyncClient) -> None:
     answer = await client.get("/admin/v1/backends/nobody")
     assert answer.status_code == 404
     assert answer.json()["error"] == {
-        "message": "Backend 'nobody' does not exist.",
+        "message": "No 'nobody'.",
         "type": "invalid_request_error",
         "param": None,
         "code": "backend_not_found",
@@ -94,7 +111,7 @@ async def test_a_fault_of_ours(client: httpx.AsyncClient) -> None:
     assert answer.json()["error"]["code"] == "internal_error"
     assert "req-7" in answer.json()["error"]["message"]
 
-    strict = httpx.ASGITransport(create_admin_app(View()))
+    strict = httpx.ASGITransport(app())
     async with httpx.AsyncClient(transport=strict, base_url="http://localhost") as raising:
         with pytest.raises(ValueError, match="broken"):
             await raising.get("/admin/v1/backends/broken")

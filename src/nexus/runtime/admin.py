@@ -1,0 +1,280 @@
+"""The admin API's view of the gateway (``admin.control.AdminControl``)."""
+
+from __future__ import annotations
+
+import os
+from time import monotonic, perf_counter, time
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from nexus.admin.control import FieldProblemsError, Json
+from nexus.config.parse import build_backend
+from nexus.config.problem import ProblemList, nearest_name
+from nexus.config.schema import BackendConfig
+from nexus.config.secrets import read_backend_key
+from nexus.config.specs import backend_config, backend_spec
+from nexus.core.backend import Backend, BackendSpec, BackendStatus, Source, parse_backend_url
+from nexus.core.errors import ApiError
+from nexus.health.probe import Probe
+from nexus.health.report import CheckReport
+from nexus.health.state import HealthState
+from nexus.proxy.endpoints import ENDPOINTS
+from nexus.registry.views import backend_view, backends_view, models_view, probe_view
+from nexus.routing.profile import read_profile
+from nexus.runtime.inspection import Inspection, inspect_server
+
+if TYPE_CHECKING:
+    from nexus.runtime.gateway import Gateway
+
+__all__ = ["Admin"]
+
+_UNNAMED = "unnamed"
+
+
+class Admin:
+    """What the admin application asks, answered by the gateway's rooms."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._configs: dict[str, BackendConfig] = {}
+
+    # --- backends ---------------------------------------------------------------------------
+
+    def backends(self) -> list[Json]:
+        """Every backend, by name."""
+        data: list[Json] = backends_view(self._gateway.store.snapshot, monotonic())["data"]
+        return data
+
+    def backend(self, name: str) -> Json:
+        """One backend. 404."""
+        return self._view(self._known(name))
+
+    async def add_backend(self, fields: Json, *, save: bool, force: bool) -> Json:
+        """Probes it, then takes it in."""
+        gateway = self._gateway
+        named = "name" in fields
+        config, key = _read({"name": _UNNAMED, **fields})
+        spec = backend_spec(config, api_key=key, source=Source.MANUAL)
+        if not named:
+            # A name of its own, so that no backend is taken for it while it has none.
+            spec = replace(spec, name="")
+        self._refuse_name(spec.name)
+        self._refuse_twin(spec)
+        seen = await inspect_server(gateway, spec)
+        if not seen.usable and not force:
+            raise _unusable(spec, seen)
+        if not named:
+            spec = replace(spec, name=self._free_name(spec, seen.probe))
+            config = replace(config, name=spec.name)
+        # Others may have been added while this one was looked at.
+        self._refuse_name(spec.name)
+        self._refuse_twin(spec)
+        gateway.add_backend(spec)
+        self._configs[spec.name] = config
+        self._tell_health(spec.name, seen.probe)
+        return self.backend(spec.name)
+
+    async def change_backend(self, name: str, fields: Json, *, save: bool) -> Json:
+        """Changes some of its settings."""
+        gateway = self._gateway
+        before = self._known(name).spec
+        if fields.get("name", name) != name:
+            raise ApiError.bad_request(
+                "name: cannot be changed. Add the backend under its new name and remove this one.",
+                param="name",
+            )
+        raw = {**self._raw(name), **fields}
+        config, key = _read({key: value for key, value in raw.items() if value is not None})
+        if not fields.keys() & {"api_key_env", "api_key_file"}:
+            key = before.api_key
+        spec = backend_spec(config, api_key=key, source=before.source)
+        if spec != before:
+            self._refuse_twin(spec)
+            gateway.change_backend(spec)
+            self._configs[name] = config
+        return self.backend(name)
+
+    async def remove_backend(self, name: str, *, save: bool) -> Json:
+        """Forgets it."""
+        backend = self._known(name)
+        if backend.spec.source is Source.STATIC and not save:
+            raise _conflict(
+                "backend_in_config",
+                f"Backend '{name}' is named in the configuration file and would be back with the "
+                "next start. Drain it, or remove it from the file too with save: true.",
+            )
+        view = self._view(backend)
+        self._gateway.remove_backend(name)
+        self._configs.pop(name, None)
+        return view
+
+    def drain(self, name: str) -> Json:
+        """No new calls there."""
+        self._known(name)
+        self._gateway.store.drain(name)
+        return self.backend(name)
+
+    def resume(self, name: str) -> Json:
+        """New calls again."""
+        self._known(name)
+        self._gateway.store.resume(name)
+        return self.backend(name)
+
+    def approve(self, name: str) -> Json:
+        """Lets a pending backend in, and has it checked."""
+        backend = self._known(name)
+        if backend.status is not BackendStatus.PENDING:
+            raise _conflict(
+                "not_pending",
+                f"Backend '{name}' does not wait for approval: it is {backend.status.value}.",
+            )
+        self._gateway.approve_backend(name)
+        return self.backend(name)
+
+    async def probe(self, url: str) -> Json:
+        """What answers at ``url``."""
+        config, _ = _read({"name": _UNNAMED, "url": url})
+        spec = replace(backend_spec(config, source=Source.MANUAL), name="")
+        seen = await inspect_server(self._gateway, spec)
+        return probe_view(url, seen.probe.engine, seen.probe.result)
+
+    # --- models and routes ------------------------------------------------------------------
+
+    def models(self) -> list[Json]:
+        """Every model with its backends."""
+        data: list[Json] = models_view(self._gateway.store.snapshot)["data"]
+        return data
+
+    def explain(self, body: bytes, *, endpoint: str, pin: str | None) -> Json:
+        """Where a request would go. What is measured is the router's own time, with the
+        explanation, which a call does not need."""
+        gateway = self._gateway
+        row = ENDPOINTS[endpoint.encode()]
+        profile, _ = read_profile(
+            body, endpoint, requires_messages=row.requires_messages, pin=pin or None
+        )
+        began_s = perf_counter()
+        plan = gateway.router.route(
+            gateway.store.snapshot, profile, now_s=monotonic(), rng=gateway.rng, explain=True
+        )
+        decision_us = round((perf_counter() - began_s) * 1e6, 1)
+        return gateway.router.explain_view(plan, decision_us=decision_us)
+
+    def stats(self) -> Json:
+        """Counts and percentiles of calls."""
+        return self._gateway.stats.view(monotonic(), self._gateway.plane.in_flight)
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _known(self, name: str) -> Backend:
+        backends = self._gateway.store.snapshot.backends
+        backend = backends.get(name)
+        if backend is None:
+            nearest = nearest_name(name, backends)
+            hint = f" Did you mean '{nearest}'?" if nearest else ""
+            raise ApiError(
+                404,
+                "invalid_request_error",
+                "backend_not_found",
+                f"Backend '{_shown(name)}' does not exist.{hint}",
+            )
+        return backend
+
+    def _view(self, backend: Backend) -> Json:
+        live = self._gateway.store.snapshot.live[backend.name]
+        return backend_view(backend, live, monotonic())
+
+    def _raw(self, name: str) -> Json:
+        """The backend's settings as ``[[backends]]`` would hold them."""
+        config = self._configs.get(name)
+        if config is None:
+            configs = {one.name: one for one in self._gateway.config.backends}
+            spec = self._gateway.store.snapshot.backends[name].spec
+            config = configs.get(name) or backend_config(spec)
+        raw: Json = msgspec.to_builtins(config)
+        return raw
+
+    def _refuse_name(self, name: str) -> None:
+        if name in self._gateway.store.snapshot.backends:
+            raise _conflict(
+                "backend_exists", f"There is a backend named '{_shown(name)}' already.", "name"
+            )
+
+    def _refuse_twin(self, spec: BackendSpec) -> None:
+        twin = self._gateway.store.same_server(spec)
+        if twin is not None:
+            raise _conflict(
+                "backend_exists",
+                f"{_bare(spec.url)} is the same server as backend '{twin.name}'. Change that one "
+                f"(PATCH /admin/v1/backends/{twin.name}), or remove it first.",
+                "url",
+            )
+
+    def _free_name(self, spec: BackendSpec, probe: Probe) -> str:
+        """A name out of engine and host that nobody has."""
+        address = parse_backend_url(spec.url)
+        engine = spec.engine or probe.engine
+        label = engine.value if engine else "backend"
+        if address.host not in ("localhost", "127.0.0.1", "::1"):
+            label = f"{label}-{address.host.partition('%')[0]}"
+        taken = self._gateway.store.snapshot.backends
+        name, number = label, 1
+        while name in taken:
+            number += 1
+            name = f"{label}-{number}"
+        return name
+
+    def _tell_health(self, name: str, probe: Probe) -> None:
+        """What the probe saw is known at once; the checker's own check follows."""
+        gateway = self._gateway
+        settings = gateway.health_settings
+        state = HealthState().apply(probe.result, monotonic(), settings, gateway.rng).state
+        gateway.store.apply(
+            CheckReport(
+                name=name,
+                status=state.status,
+                reason=state.reason,
+                result=probe.result,
+                engine=probe.engine,
+                duration_ms=probe.duration_s * 1000,
+                at_s=time(),
+                now_s=monotonic(),
+                round_trip_s=probe.round_trip_s,
+            )
+        )
+
+
+def _read(raw: Json) -> tuple[BackendConfig, str]:
+    """A backend out of a request's fields, and its key. Raises :class:`FieldProblemsError`."""
+    found = ProblemList(lambda _: ("request", None))
+    config = build_backend(raw, found)
+    key = read_backend_key(config, os.environ, found.report, ())
+    if found.problems:
+        raise FieldProblemsError(found.problems)
+    return config, key
+
+
+def _unusable(spec: BackendSpec, seen: Inspection) -> ApiError:
+    return ApiError(
+        422,
+        "invalid_request_error",
+        "backend_unusable",
+        f"{_bare(spec.url)}: {seen.probe.result.reason or seen.probe.result.health.value}. "
+        f"Tried {seen.tried}. Add it all the same with force: true.",
+        param="url",
+    )
+
+
+def _conflict(code: str, message: str, param: str | None = None) -> ApiError:
+    return ApiError(409, "invalid_request_error", code, message, param=param)
+
+
+def _bare(url: str) -> str:
+    """Without the query, where some services want their key."""
+    return url.partition("?")[0]
+
+
+def _shown(text: str) -> str:
+    return "".join(ch if ch.isprintable() else "?" for ch in text[:200])
