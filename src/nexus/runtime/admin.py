@@ -17,13 +17,13 @@ from nexus.config.secrets import read_backend_key
 from nexus.config.specs import backend_config, backend_spec
 from nexus.core.backend import Backend, BackendSpec, BackendStatus, Source, parse_backend_url
 from nexus.core.errors import ApiError
-from nexus.health.probe import Probe
+from nexus.engines.adapter import Health
 from nexus.health.report import CheckReport
 from nexus.health.state import HealthState
 from nexus.proxy.endpoints import ENDPOINTS
 from nexus.registry.views import backend_view, backends_view, models_view, probe_view
 from nexus.routing.profile import read_profile
-from nexus.runtime.inspection import Inspection, inspect_server
+from nexus.runtime.probing import ProbeReport, probe_spec
 
 if TYPE_CHECKING:
     from nexus.runtime.gateway import Gateway
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Admin"]
 
 _UNNAMED = "unnamed"
+_TRIED_MAX = 6
 
 
 class Admin:
@@ -62,18 +63,18 @@ class Admin:
             spec = replace(spec, name="")
         self._refuse_name(spec.name)
         self._refuse_twin(spec)
-        seen = await inspect_server(gateway, spec)
-        if not seen.usable and not force:
+        seen = await self._look(spec)
+        if seen.result.health not in (Health.HEALTHY, Health.LOADING) and not force:
             raise _unusable(spec, seen)
         if not named:
-            spec = replace(spec, name=self._free_name(spec, seen.probe))
+            spec = replace(spec, name=self._free_name(spec, seen))
             config = replace(config, name=spec.name)
         # Others may have been added while this one was looked at.
         self._refuse_name(spec.name)
         self._refuse_twin(spec)
         gateway.add_backend(spec)
         self._configs[spec.name] = config
-        self._tell_health(spec.name, seen.probe)
+        self._tell_health(spec.name, seen)
         return self.backend(spec.name)
 
     async def change_backend(self, name: str, fields: Json, *, save: bool) -> Json:
@@ -137,8 +138,8 @@ class Admin:
         """What answers at ``url``."""
         config, _ = _read({"name": _UNNAMED, "url": url})
         spec = replace(backend_spec(config, source=Source.MANUAL), name="")
-        seen = await inspect_server(self._gateway, spec)
-        return probe_view(url, seen.probe.engine, seen.probe.result)
+        seen = await self._look(spec)
+        return probe_view(url, seen.engine, seen.result, label=seen.label)
 
     # --- models and routes ------------------------------------------------------------------
 
@@ -212,10 +213,18 @@ class Admin:
                 "url",
             )
 
-    def _free_name(self, spec: BackendSpec, probe: Probe) -> str:
+    async def _look(self, spec: BackendSpec) -> ProbeReport:
+        try:
+            return await probe_spec(spec, timeout_s=self._gateway.health_settings.timeout_s)
+        except ValueError as error:  # a proxy of the environment that is none
+            raise ApiError(
+                422, "invalid_request_error", "backend_unusable", f"{error}.", param="url"
+            ) from None
+
+    def _free_name(self, spec: BackendSpec, seen: ProbeReport) -> str:
         """A name out of engine and host that nobody has."""
         address = parse_backend_url(spec.url)
-        engine = spec.engine or probe.engine
+        engine = spec.engine or seen.engine
         label = engine.value if engine else "backend"
         if address.host not in ("localhost", "127.0.0.1", "::1"):
             label = f"{label}-{address.host.partition('%')[0]}"
@@ -226,22 +235,21 @@ class Admin:
             name = f"{label}-{number}"
         return name
 
-    def _tell_health(self, name: str, probe: Probe) -> None:
+    def _tell_health(self, name: str, seen: ProbeReport) -> None:
         """What the probe saw is known at once; the checker's own check follows."""
         gateway = self._gateway
         settings = gateway.health_settings
-        state = HealthState().apply(probe.result, monotonic(), settings, gateway.rng).state
+        state = HealthState().apply(seen.result, monotonic(), settings, gateway.rng).state
         gateway.store.apply(
             CheckReport(
                 name=name,
                 status=state.status,
                 reason=state.reason,
-                result=probe.result,
-                engine=probe.engine,
-                duration_ms=probe.duration_s * 1000,
+                result=seen.result,
+                engine=seen.engine,
+                duration_ms=seen.duration_s * 1000,
                 at_s=time(),
                 now_s=monotonic(),
-                round_trip_s=probe.round_trip_s,
             )
         )
 
@@ -256,13 +264,19 @@ def _read(raw: Json) -> tuple[BackendConfig, str]:
     return config, key
 
 
-def _unusable(spec: BackendSpec, seen: Inspection) -> ApiError:
+def _unusable(spec: BackendSpec, seen: ProbeReport) -> ApiError:
+    tried = list(seen.tried[:_TRIED_MAX])
+    if len(seen.tried) > _TRIED_MAX:
+        tried.append(f"and {len(seen.tried) - _TRIED_MAX} more")
+    hint = ""
+    if seen.result.health is Health.CREDENTIALS:
+        hint = "Name the environment variable that holds its key in api_key_env. "
     return ApiError(
         422,
         "invalid_request_error",
         "backend_unusable",
-        f"{_bare(spec.url)}: {seen.probe.result.reason or seen.probe.result.health.value}. "
-        f"Tried {seen.tried}. Add it all the same with force: true.",
+        f"{_bare(spec.url)}: {seen.result.reason or seen.result.health.value}. "
+        f"Tried {', '.join(tried) or 'nothing'}. {hint}Add it all the same with force: true.",
         param="url",
     )
 

@@ -96,7 +96,7 @@ class Gateway:
             limits=plane_limits(config),
             budget=self.budget,
             rng=self.rng,
-            proxy_of=self.proxy_of,
+            proxy_of=self._proxy_of,
         )
         self.server = HttpServer(
             loop,
@@ -281,12 +281,12 @@ class Gateway:
                     pool_idle_per_backend=0,
                 ),
                 self.plane.timers,
-                proxy=self.proxy_of(backend.address),
+                proxy=self._proxy_of(backend.address),
             )
             self._probe_links[name] = link
         return await fetch_answer(link, ask, timeout_s)
 
-    def proxy_of(self, address: BackendUrl) -> Proxy | None:
+    def _proxy_of(self, address: BackendUrl) -> Proxy | None:
         """The proxy of the environment for this address, if any (behaviour § 3)."""
         try:
             return proxy_for(address, os.environ)

@@ -34,7 +34,8 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
 
     ``engine`` is ``None`` when it is nothing Nexus could use, ``label`` what people call the
     program. ``found`` is the fingerprint (``found.nexus``: another Nexus, or this one), ``None``
-    when the engine was told instead. ``duration_s`` is of the whole look.
+    when the engine was told instead. ``duration_s`` is of the whole look; ``tried`` tells for
+    people each request of it and what came: ``GET /v1/models (connection refused)``.
     """
 
     url: str
@@ -43,6 +44,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     result: CheckResult
     duration_s: float
     found: Fingerprint | None = None
+    tried: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -87,7 +89,8 @@ async def probe_spec(spec: BackendSpec, *, timeout_s: float = 5.0) -> ProbeRepor
     """As :func:`probe_url`, for a backend as it would be configured. Raises ``ValueError`` likewise
     (a bad URL, or a proxy of the environment that is none)."""
     backend = _backend(spec)
-    async with _line(backend, timeout_s) as fetch:
+    tried: list[str] = []
+    async with _line(backend, timeout_s, tried) as fetch:
         done = await probe(
             backend,
             engine=spec.engine,
@@ -115,6 +118,7 @@ async def probe_spec(spec: BackendSpec, *, timeout_s: float = 5.0) -> ProbeRepor
         result=_with_hint(result, backend),
         duration_s=done.duration_s,
         found=found,
+        tried=tuple(tried),
     )
 
 
@@ -141,8 +145,10 @@ def _backend(spec: BackendSpec) -> Backend:
 
 
 @asynccontextmanager
-async def _line(backend: Backend, timeout_s: float) -> AsyncIterator[FetchAsk]:
-    """Connections to ``backend`` for the time of one look."""
+async def _line(
+    backend: Backend, timeout_s: float, tried: list[str] | None = None
+) -> AsyncIterator[FetchAsk]:
+    """Connections to ``backend`` for the time of one look; what was asked is noted in ``tried``."""
     loop = asyncio.get_running_loop()
     link = Link(
         loop,
@@ -153,7 +159,11 @@ async def _line(backend: Backend, timeout_s: float) -> AsyncIterator[FetchAsk]:
     )
 
     async def ask_backend(_: Backend, ask: Ask, timeout_s: float) -> Answer:
-        return await fetch_answer(link, ask, timeout_s)
+        answer = await fetch_answer(link, ask, timeout_s)
+        if tried is not None:
+            method = "GET" if ask.body is None else "POST"
+            tried.append(f"{method} {ask.path} ({answer.status or answer.error})")
+        return answer
 
     try:
         yield ask_backend
