@@ -33,13 +33,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_gguf() -> Path:
-    """The tiny model, made once for each version of its generator."""
+    """The tiny chat model."""
+    return _model(tiny_model.TINY_NAME, tiny_model.Shape())
+
+
+@pytest.fixture(scope="session")
+def embed_gguf() -> Path:
+    """A model file of its own for embeddings: vectors of 96 numbers."""
+    return _model("nexus-embed", tiny_model.Shape(dim=96, seed=1))
+
+
+@pytest.fixture(scope="session")
+def slow_gguf() -> Path:
+    """A model of 40 MB, slow enough that its answers last while something else is tried."""
+    shape = tiny_model.Shape(layers=8, dim=512, ffn=1024, heads=8, kv_heads=4, context=8192)
+    return _model("nexus-slow", shape)
+
+
+def _model(name: str, shape: tiny_model.Shape) -> Path:
+    """A model file, made once for each shape and version of its generator."""
     sources = [Path(str(module.__file__)) for module in (tiny_model, tiny_vocabulary)]
-    key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
-    path = _CACHE / f"{tiny_model.TINY_NAME}-{key}.gguf"
+    made_from = [repr(shape).encode(), *(source.read_bytes() for source in sources)]
+    path = _CACHE / f"{name}-{hashlib.sha256(b''.join(made_from)).hexdigest()[:12]}.gguf"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        tiny_model.write_model(path)
+        tiny_model.write_model(path, shape)
     return path
 
 
@@ -56,10 +74,11 @@ def servers() -> Iterator[list[Server]]:
 def llamacpp_server(
     tiny_gguf: Path, servers: list[Server], tmp_path_factory: pytest.TempPathFactory
 ) -> StartLlamaCpp:
-    """Starts a llama.cpp server: ``llamacpp_server(name, *arguments)``."""
+    """Starts a llama.cpp server: ``llamacpp_server(name, *arguments)``, with the tiny model unless
+    another is given."""
 
-    def start(name: str, *arguments: str) -> LlamaCpp:
-        server = LlamaCpp(name, tiny_gguf, tmp_path_factory.mktemp(name), *arguments)
+    def start(name: str, *arguments: str, gguf: Path = tiny_gguf) -> LlamaCpp:
+        server = LlamaCpp(name, gguf, tmp_path_factory.mktemp(name), *arguments)
         servers.append(server)
         return server
 
@@ -68,10 +87,12 @@ def llamacpp_server(
 
 @pytest.fixture(scope="session")
 def nexus_server(servers: list[Server], tmp_path_factory: pytest.TempPathFactory) -> StartNexus:
-    """Starts a gateway: ``nexus_server(backends, more)``."""
+    """Starts a gateway: ``nexus_server(backends, more, settings)``."""
 
-    def start(backends: Mapping[str, str], more: Mapping[str, str] | None = None) -> Nexus:
-        server = Nexus(tmp_path_factory.mktemp("nexus"), backends, more)
+    def start(
+        backends: Mapping[str, str], more: Mapping[str, str] | None = None, settings: str = ""
+    ) -> Nexus:
+        server = Nexus(tmp_path_factory.mktemp("nexus"), backends, more, settings)
         servers.append(server)
         return server
 
@@ -82,7 +103,8 @@ def nexus_server(servers: list[Server], tmp_path_factory: pytest.TempPathFactory
 def ollama_server(
     tiny_gguf: Path, servers: list[Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Ollama:
-    """A real Ollama with ``nexus-tiny`` (window 4096), ``nexus-tools`` and ``nexus-think``."""
+    """A real Ollama with ``nexus-tiny`` (the GGUF's own template, window 4096), ``nexus-tools``
+    (2048) and ``nexus-think`` (1024)."""
     server = Ollama(_ollama_binary(), tmp_path_factory.mktemp("ollama"))
     servers.append(server)
     turns = "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
@@ -93,13 +115,34 @@ def ollama_server(
         "{{ range .Messages }}{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ end }}"
     )
     ask = "<|im_start|>assistant\n"
-    for model, template in {
-        "nexus-tiny": "",
-        "nexus-tools": f"{tools}{calls}{turns}{ask}",
-        "nexus-think": f"{thinks}{turns}{ask}{thought}",
-    }.items():
+    for model, template, window in (
+        ("nexus-tiny", "", 4096),
+        ("nexus-tools", f"{tools}{calls}{turns}{ask}", 2048),
+        ("nexus-think", f"{thinks}{turns}{ask}{thought}", 1024),
+    ):
         line = f'TEMPLATE """{template}"""\n' if template else ""
-        server.create(model, tiny_gguf, f"{line}PARAMETER num_ctx 4096\n")
+        server.create(model, tiny_gguf, f"{line}PARAMETER num_ctx {window}\n")
+    return server
+
+
+@pytest.fixture(scope="session")
+def busy_ollama(
+    slow_gguf: Path,
+    tiny_gguf: Path,
+    servers: list[Server],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ollama:
+    """A real Ollama that keeps one model in memory and one request waiting for another, and refuses
+    further ones with 503. ``nexus-slow`` takes seconds for a long answer."""
+    limits = {
+        "OLLAMA_MAX_LOADED_MODELS": "1",
+        "OLLAMA_MAX_QUEUE": "1",
+        "OLLAMA_NUM_PARALLEL": "1",
+    }
+    server = Ollama(_ollama_binary(), tmp_path_factory.mktemp("busy-ollama"), limits)
+    servers.append(server)
+    server.create("nexus-slow", slow_gguf, "PARAMETER num_ctx 8192\n")
+    server.create("nexus-other", tiny_gguf, "PARAMETER num_ctx 4096\n")
     return server
 
 

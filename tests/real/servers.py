@@ -75,6 +75,11 @@ class LlamaCpp(Server):
         """Ends it at once: asked to, it takes a second."""
         self.process.kill()
 
+    def props(self) -> dict[str, Any]:
+        """What it says of itself."""
+        told: dict[str, Any] = self.get("/props")
+        return told
+
     def busy_slots(self) -> int:
         """How many requests it works on."""
         return sum(slot["is_processing"] for slot in self.get("/slots"))
@@ -90,13 +95,13 @@ class LlamaCpp(Server):
 class Ollama(Server):
     """A real Ollama with models and home of its own, never the user's."""
 
-    def __init__(self, binary: Path, home: Path) -> None:
+    def __init__(self, binary: Path, home: Path, settings: Mapping[str, str] | None = None) -> None:
         self.name = "ollama"
         self._binary = binary
         self._home = home
         # Cloud models off: without that it looks for ollama.com.
         self._environment = clean_environment(
-            home, OLLAMA_MODELS=str(home / "models"), OLLAMA_NO_CLOUD="1"
+            home, OLLAMA_MODELS=str(home / "models"), OLLAMA_NO_CLOUD="1", **(settings or {})
         )
         self.process = Process(
             [str(binary), "serve"],
@@ -125,13 +130,17 @@ class Ollama(Server):
 
 class Nexus(Server):
     """``nexus serve`` in front of ``backends`` (name → URL), which it must find out about itself:
-    no ``type`` is configured. ``more`` has further lines of a backend's table. Ready when all of
-    them are healthy."""
+    no ``type`` is configured. ``more`` has further lines of a backend's table, ``settings`` further
+    tables of the file. Ready when all of them are healthy."""
 
     def __init__(
-        self, home: Path, backends: Mapping[str, str], more: Mapping[str, str] | None = None
+        self,
+        home: Path,
+        backends: Mapping[str, str],
+        more: Mapping[str, str] | None = None,
+        settings: str = "",
     ) -> None:
-        lines = ["[server]", "port = 0", "[discovery]", "enabled = false"]
+        lines = ["[server]", "port = 0", "[discovery]", "enabled = false", settings]
         for name, url in backends.items():
             lines += [
                 "[[backends]]",
@@ -163,3 +172,7 @@ class Nexus(Server):
         """The entry of a model."""
         told: dict[str, Any] = self.get(f"/v1/models/{name}")
         return told
+
+    def models_of(self, name: str) -> dict[str, dict[str, Any]]:
+        """What the admin API says of a backend's models, by their ids."""
+        return {model["id"]: model for model in self.backend(name)["models"]}

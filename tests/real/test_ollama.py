@@ -69,7 +69,8 @@ def test_models_and_what_they_can_do(nexus: Nexus, client: openai.OpenAI) -> Non
     listed = {model.id for model in client.models.list()}
     assert {"nexus-tiny:latest", "nexus-tools:latest", "nexus-think:latest"} <= listed
     told = {name: nexus.model(f"nexus-{name}:latest") for name in ("tiny", "tools", "think")}
-    assert {model["context_length"] for model in told.values()} == {4096}
+    windows = {name: model["context_length"] for name, model in told.items()}
+    assert windows == {"tiny": 4096, "tools": 2048, "think": 1024}
     can = {name: model["capabilities"] for name, model in told.items()}
     assert all(one["vision"] is False for one in can.values())
     assert all(one["embeddings"] is None for one in can.values()), "chat models embed too"
