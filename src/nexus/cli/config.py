@@ -15,13 +15,10 @@ __all__ = ["check", "config"]
 
 @click.group(
     cls=LazyGroup,
-    table={
-        "init": ("nexus.cli.config_init:init", "Write a file to start from."),
-        "check": ("nexus.cli.config:check", "Say whether a configuration can be used."),
-    },
+    table={"check": ("nexus.cli.config:check", "Say whether a configuration can be used.")},
 )
 def config() -> None:
-    """Write and check the configuration."""
+    """Check the configuration."""
 
 
 @click.command()

@@ -38,8 +38,7 @@ class View:
                 return backend
         raise ApiError(404, "invalid_request_error", "backend_not_found", f"No '{name}'.")
 
-    def stats(self, window: str | None) -> dict[str, Any]:
-        assert window is None
+    def stats(self) -> dict[str, Any]:
         return STATS
 
 

@@ -13,25 +13,16 @@ from nexus import __version__
 from nexus.cli.main import main
 
 COMMANDS = [
-    name.split()
-    for name in (
-        "serve",
-        "health",
-        "models",
-        "backends",
-        *(f"backends {verb}" for verb in ("list", "add", "remove", "drain", "resume", "approve")),
-        "backends probe",
-        "route",
-        "route explain",
-        "stats",
-        "history",
-        "config",
-        "config init",
-        "config check",
-        "demo",
-        "demo-engine",
-        "completions",
-    )
+    ["serve"],
+    ["health"],
+    ["models"],
+    ["backends"],
+    ["backends", "list"],
+    ["stats"],
+    ["config"],
+    ["config", "check"],
+    ["demo"],
+    ["demo-engine"],
 ]
 
 

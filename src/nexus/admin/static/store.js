@@ -1,0 +1,224 @@
+// What the dashboard knows, and how it stays true: one event stream, a light poll of the figures
+// that change without an event, and a whole reload whenever the stream (re)opens. So a gateway
+// that restarts, or a laptop that slept, needs no reload of the page.
+
+import { ApiFailure, EVENTS_URL, getBackends, getHealth, getHistory, getModels, getStats } from "./api.js";
+import { Series } from "./series.js";
+
+const HISTORY = 1000;
+const RECORDS_MAX = 2000;
+const POLL_MS = 3000;
+const FIGURES_MS = 800;
+const TELL_MS = 150;
+const RETRY_FIRST_MS = 500;
+const RETRY_MAX_MS = 5000;
+const HIDDEN_MS = 60_000;
+const LATENCIES = 60;
+
+/** `state`: "connecting", "live", "lost", "signin" (a key is wanted), "refused" (see `why`). */
+export class Store {
+  constructor() {
+    this.state = "connecting";
+    this.why = "";
+    this.keyed = false;
+    this.synced = false;
+    this.health = null;
+    this.stats = null;
+    this.backends = [];
+    this.models = [];
+    this.records = [];
+    this.byId = new Map();
+    this.latencies = new Map();
+    this.series = new Series();
+    this.listeners = new Set();
+    this.timers = {};
+    this.retry_ms = RETRY_FIRST_MS;
+    this.source = null;
+    document.addEventListener("visibilitychange", () => this.visibilityChanged());
+  }
+
+  /** `listener()` is called soon after each change. Returns what ends it. */
+  subscribe(listener) {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  start() {
+    this.connect();
+  }
+
+  // --- connection ---
+
+  connect() {
+    this.close();
+    const source = new EventSource(EVENTS_URL);
+    this.source = source;
+    source.addEventListener("open", () => this.opened(source));
+    source.addEventListener("error", () => this.failed(source));
+    source.addEventListener("request", (event) => {
+      this.record(parsed(event.data));
+      this.soon("figures", () => this.loadFigures(), FIGURES_MS);
+    });
+    source.addEventListener("backend", () => this.soon("backends", () => this.loadBackends()));
+    source.addEventListener("config", () => this.soon("sync", () => this.sync()));
+    source.addEventListener("resync", () => this.soon("sync", () => this.sync()));
+  }
+
+  close() {
+    this.source?.close();
+    this.source = null;
+    for (const timer of Object.values(this.timers)) clearTimeout(timer);
+    this.timers = {};
+  }
+
+  async opened(source) {
+    try {
+      await this.sync();
+    } catch (failure) {
+      if (source === this.source) this.unreachable(failure);
+      return;
+    }
+    if (source !== this.source) return;
+    this.retry_ms = RETRY_FIRST_MS;
+    this.set("live");
+    this.poll();
+  }
+
+  /** EventSource tells nothing of why it failed: a plain request does. */
+  async failed(source) {
+    if (source !== this.source) return;
+    this.close();
+    try {
+      await getStats();
+      this.unreachable(new ApiFailure(0, ""));
+    } catch (failure) {
+      this.unreachable(failure);
+    }
+  }
+
+  unreachable(failure) {
+    this.close();
+    if (failure.status === 401) {
+      this.keyed = true;
+      this.set("signin");
+      return;
+    }
+    if (failure.status === 403) this.set("refused", failure.message);
+    else this.set(this.synced ? "lost" : "connecting", failure.message);
+    // Spread out: many open dashboards must not come back in the same instant.
+    const wait_ms = this.retry_ms * (0.8 + 0.4 * Math.random());
+    this.retry_ms = Math.min(this.retry_ms * 1.5, RETRY_MAX_MS);
+    this.timers.retry = setTimeout(() => this.connect(), wait_ms);
+  }
+
+  visibilityChanged() {
+    if (document.hidden) {
+      // A browser opens few connections per server: an unseen tab gives its own back.
+      this.timers.hide = setTimeout(() => this.close(), HIDDEN_MS);
+      return;
+    }
+    clearTimeout(this.timers.hide);
+    if (this.source === null && this.state !== "signin") this.connect();
+    else this.changed();
+  }
+
+  set(state, why = "") {
+    this.state = state;
+    this.why = why;
+    this.changed();
+  }
+
+  // --- loading ---
+
+  async sync() {
+    const [stats, backends, history, models, health] = await Promise.all([
+      getStats(), getBackends(), getHistory(HISTORY), getModels(), getHealth(),
+    ]);
+    Object.assign(this, { stats, backends, models, health, synced: true });
+    const now_s = Date.now() / 1000;
+    const oldest = history[history.length - 1];
+    // Less than a full history is all there ever was.
+    const whole = history.length < HISTORY;
+    const gap = !whole && !this.byId.has(oldest.request_id);
+    this.series.knownSince(whole ? now_s - stats.uptime_seconds : endOf(oldest, now_s), gap);
+    for (const record of history.reverse()) this.record(record);
+    this.changed();
+  }
+
+  async loadBackends() {
+    [this.backends, this.models] = await Promise.all([getBackends(), getModels()]);
+    this.changed();
+  }
+
+  /** Loads and counters change without an event: they are asked for, often only under traffic. */
+  async loadFigures() {
+    if (document.hidden) return;
+    [this.stats, this.backends] = await Promise.all([getStats(), getBackends()]);
+    this.changed();
+  }
+
+  poll() {
+    this.soon("poll", async () => {
+      await this.loadFigures();
+      if (this.source !== null) this.poll();
+    }, POLL_MS);
+  }
+
+  record(record) {
+    if (!record || typeof record.request_id !== "string" || this.byId.has(record.request_id)) return;
+    const now_s = Date.now() / 1000;
+    this.byId.set(record.request_id, record);
+    this.records.push(record);
+    if (this.records.length > RECORDS_MAX) {
+      for (const old of this.records.splice(0, RECORDS_MAX / 4)) this.byId.delete(old.request_id);
+    }
+    this.series.add(record, endOf(record, now_s));
+    if (record.backend && typeof record.ttft_ms === "number") {
+      const values = this.latencies.get(record.backend) ?? [];
+      values.push(record.ttft_ms);
+      if (values.length > LATENCIES) values.shift();
+      this.latencies.set(record.backend, values);
+    }
+    this.changed();
+  }
+
+  // --- telling ---
+
+  changed() {
+    this.soon("tell", () => {
+      this.series.trim(Date.now() / 1000);
+      for (const listener of this.listeners) listener();
+    }, TELL_MS);
+  }
+
+  /**
+   * Calls `work` once, a little later, however often it is asked for meanwhile. When it finds the
+   * gateway gone, the connection is lost (unless that has been seen, and mended, already).
+   */
+  soon(name, work, after_ms = TELL_MS) {
+    if (this.timers[name] !== undefined) return;
+    const source = this.source;
+    this.timers[name] = setTimeout(async () => {
+      delete this.timers[name];
+      try {
+        await work();
+      } catch (failure) {
+        if (!(failure instanceof ApiFailure)) throw failure;
+        if (source === this.source) this.unreachable(failure);
+      }
+    }, after_ms);
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** When a call ended, Unix seconds; never later than now, whatever the clocks say. */
+export function endOf(record, now_s) {
+  return Math.min(now_s, record.at + (record.duration_ms ?? 0) / 1000);
+}

@@ -1,1 +1,0 @@
-"""Discovery over a real network: namespaces that the tests make, real mDNS between them."""
