@@ -20,6 +20,7 @@ __all__ = [
     "cors_headers",
     "host_allowed",
     "is_loopback",
+    "key_matches",
     "preflight_headers",
 ]
 
@@ -37,15 +38,15 @@ def check_access(
     admin_key: str,
     allowed_hosts: Collection[str],
     own_names: Collection[str],
-    is_page: bool = False,
+    signed_in: bool = False,
 ) -> ApiError | None:
     """Whether a request may use the admin API or dashboard: ``None``, or the answer that refuses.
 
     ``peer`` is the client's address, ``None`` on a Unix socket (whose file permissions are its
     access control). Header names are lower case. Without ``admin_key`` only peers on this machine
     come in; with one, only those who present it, from wherever. ``allowed_hosts`` is
-    ``server.allowed_hosts``; ``own_names`` are the machine's own names. ``is_page``: a file of the
-    dashboard, which holds no data and has the form to sign in, so that it needs no key.
+    ``server.allowed_hosts``; ``own_names`` are the machine's own names. ``signed_in``: no key is
+    wanted (a session, or the page to sign in at); all other rules hold.
     """
     host = headers.get("host", "")
     if not host_allowed(host, allowed_hosts, own_names):
@@ -58,9 +59,9 @@ def check_access(
         return ApiError.forbidden(
             f"Pages of another origin ('{_shown(origin)}') may not use the admin API."
         )
+    if admin_key and signed_in:
+        return None
     if admin_key:
-        if is_page:
-            return None
         return _check_key(headers.get("authorization"), admin_key)
     proxied = next((name for name in _PROXY_HEADERS if name in headers), None)
     if proxied is not None:
@@ -89,11 +90,16 @@ def _check_key(authorization: str | None, admin_key: str) -> ApiError | None:
             "it from NEXUS_ADMIN_KEY)."
         )
     scheme, _, key = authorization.strip().partition(" ")
-    # Bytes, since compare_digest takes text in ASCII only.
-    told, wanted = (text.encode("utf-8", "surrogateescape") for text in (key.strip(), admin_key))
-    if scheme.lower() != "bearer" or not hmac.compare_digest(told, wanted):
+    if scheme.lower() != "bearer" or not key_matches(key.strip(), admin_key):
         return ApiError.unauthorized("The admin key is wrong.")
     return None
+
+
+def key_matches(told: str, admin_key: str) -> bool:
+    """Whether somebody knows the key; takes as long whether or not, and however much fits."""
+    # Bytes, since compare_digest takes text in ASCII only.
+    sides = [text.encode("utf-8", "surrogateescape") for text in (told, admin_key)]
+    return hmac.compare_digest(*sides)
 
 
 def is_loopback(address: str) -> bool:

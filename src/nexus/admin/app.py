@@ -12,23 +12,29 @@ from starlette.applications import Starlette
 from nexus.admin.answers import EXCEPTION_HANDLERS
 from nexus.admin.backends import backend_routes
 from nexus.admin.control import AdminControl
-from nexus.admin.dashboard import dashboard_routes
+from nexus.admin.events import event_routes
 from nexus.admin.models import model_routes
 from nexus.admin.observe import observe_routes
 from nexus.admin.route import AdminRoute, starlette_routes
+from nexus.admin.session import session_routes
 
 __all__ = ["admin_routes", "create_admin_app"]
 
 
 def admin_routes(control: AdminControl) -> list[AdminRoute]:
     """Every route of the API."""
-    return [*backend_routes(control), *model_routes(control), *observe_routes(control)]
+    return [
+        *backend_routes(control),
+        *model_routes(control),
+        *observe_routes(control),
+        *event_routes(control),
+        *session_routes(control),
+    ]
 
 
 def create_admin_app(control: AdminControl) -> Starlette:
-    """The application that answers ``/admin/v1/...`` and ``/v1/stats`` out of ``control``, and the
-    dashboard's files."""
+    """The application that answers ``/admin/v1/...`` and ``/v1/stats`` out of ``control``."""
     return Starlette(
-        routes=[*starlette_routes(admin_routes(control)), *dashboard_routes()],
+        routes=[*starlette_routes(admin_routes(control))],
         exception_handlers=EXCEPTION_HANDLERS,
     )

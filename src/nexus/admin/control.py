@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 from nexus.config.problem import Problem
+from nexus.telemetry.events import Subscription
 
 __all__ = ["AdminControl", "FieldProblemsError", "Json"]
 
@@ -78,6 +79,32 @@ class AdminControl(Protocol):
         """Where a request would go, and why. 400 as the call itself would be."""
         ...
 
-    def stats(self) -> Json:
-        """The statistics of behaviour § 13."""
+    def stats(self, window: str | None) -> Json:
+        """The statistics of behaviour § 13, the lists over ``window`` (a key of ``WINDOWS``)."""
+        ...
+
+    def history(
+        self, *, limit: int, backend: str | None, model: str | None, outcome: str | None
+    ) -> list[Json]:
+        """The last calls, newest first, as far as they fit what is not ``None``."""
+        ...
+
+    def call(self, request_id: str) -> Json | None:
+        """One of them, with what routing knew; ``None`` when it is not kept."""
+        ...
+
+    def subscribe(self) -> Subscription:
+        """Listens to events until it is closed. 503 when too many do, or the gateway drains."""
+        ...
+
+    def session(self, token: str) -> Json:
+        """Whether a key is needed, and whether ``token`` is a session's."""
+        ...
+
+    def sign_in(self, key: str, peer: str | None) -> str:
+        """A new session's token; empty when no key is configured, so none is needed. 401, 429."""
+        ...
+
+    def sign_out(self, token: str) -> None:
+        """Ends a session, if it is one."""
         ...

@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from nexus.cli.gateway import find_gateway
 from nexus.cli.lazy import LazyGroup
-from nexus.cli.options import read_options
+from nexus.cli.options import json_option, with_gateway
+from nexus.cli.shapes import rows
 from nexus.cli.table import echo_json, echo_table
 
+if TYPE_CHECKING:
+    from nexus.cli.gateway import Gateway
+
 __all__ = ["backends", "list_backends"]
+
+_CHANGES = "nexus.cli.backend_changes"
 
 
 @click.group(
     cls=LazyGroup,
     table={
         "list": ("nexus.cli.backends:list_backends", "List them with status and load."),
+        "add": ("nexus.cli.backend_add:add", "Add one to the running gateway."),
+        "remove": (f"{_CHANGES}:remove", "Forget one."),
+        "drain": (f"{_CHANGES}:drain", "Send it nothing new; what runs there may finish."),
+        "resume": (f"{_CHANGES}:resume", "Use it again after a drain."),
+        "approve": (f"{_CHANGES}:approve", "Use one that was found and waits for a yes."),
         "probe": ("nexus.cli.probe:probe", "Show what answers at a URL; needs no gateway."),
     },
 )
 def backends() -> None:
-    """See the inference servers behind the gateway."""
+    """See and change the inference servers behind the gateway."""
 
 
 @click.command("list")
-@read_options
-def list_backends(gateway: str | None, as_json: bool) -> None:
+@with_gateway
+@json_option
+def list_backends(gateway: Gateway, as_json: bool) -> None:
     """List the backends with their status, load and models."""
-    answer = find_gateway(gateway).get("/admin/v1/backends")
+    answer = gateway.get("/admin/v1/backends", key="data")
     if as_json:
         echo_json(answer)
         return
-    rows = [
-        (
-            backend.get("name"),
-            backend.get("engine"),
-            backend.get("status"),
-            backend.get("in_flight"),
-            backend.get("priority"),
-            len(backend.get("models") or ()),
-            backend.get("url"),
-            backend.get("reason"),
-        )
-        for backend in answer.get("data") or ()
-    ]
-    if rows:
+    listed = [_row(backend) for backend in rows(answer, "data")]
+    if listed:
         headings = ("NAME", "ENGINE", "STATUS", "IN FLIGHT", "PRIORITY", "MODELS", "URL", "REASON")
-        echo_table(headings, rows)
+        echo_table(headings, listed)
     else:
-        click.echo("no backends: name one in nexus.toml under [[backends]]")
+        click.echo("no backends: add one with `nexus backends add URL`")
+
+
+def _row(backend: dict[str, Any]) -> tuple[object, ...]:
+    limit = backend.get("max_concurrency") or backend.get("capacity")
+    in_flight = backend.get("in_flight")
+    return (
+        backend.get("name"),
+        backend.get("engine"),
+        backend.get("status"),
+        f"{in_flight}/{limit}" if limit else in_flight,
+        backend.get("priority"),
+        len(rows(backend, "models")),
+        backend.get("url"),
+        backend.get("reason"),
+    )

@@ -15,10 +15,13 @@ __all__ = ["check", "config"]
 
 @click.group(
     cls=LazyGroup,
-    table={"check": ("nexus.cli.config:check", "Say whether a configuration can be used.")},
+    table={
+        "init": ("nexus.cli.config_init:init", "Write a file to start from."),
+        "check": ("nexus.cli.config:check", "Say whether a configuration can be used."),
+    },
 )
 def config() -> None:
-    """Check the configuration."""
+    """Write and check the configuration."""
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from nexus.config.problem import ConfigError
 
-__all__ = ["Failure", "config_failure"]
+__all__ = ["Failure", "NoGateway", "config_failure"]
 
 
 class Failure(click.ClickException):
@@ -23,6 +23,10 @@ class Failure(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Prints the message on standard error."""
         click.echo(f"nexus: {self.message}", file=file, err=file is None)
+
+
+class NoGateway(Failure):
+    """Nobody listens where the gateway should be."""
 
 
 def config_failure(error: ConfigError) -> Failure:

@@ -1,167 +1,184 @@
-"""Talks to the running gateway, for commands that read."""
+"""Talks to the running gateway, and says in words what went wrong."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
-import os
-import socket
-from pathlib import Path
+import ssl
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-import click
+from nexus.cli.address import Address, find_address
+from nexus.cli.connection import open_connection
+from nexus.cli.failure import Failure, NoGateway
 
-from nexus.cli.failure import Failure, config_failure
-
-__all__ = ["Gateway", "find_gateway"]
+__all__ = ["Gateway", "find_gateway", "segment"]
 
 _TIMEOUT_S = 10.0
+# What is longer is cut there, and no JSON then.
+_ANSWER_BYTES_MAX = 256 * 1024 * 1024
+_ERROR_BYTES_MAX = 1024 * 1024
+_LINE_BYTES_MAX = 1024 * 1024
 
 
 class Gateway:
-    """A gateway's address: ``url`` as people write it, or the path of a Unix socket.
+    """One gateway. Every method raises :class:`Failure` when nobody is there (its kind
+    :class:`NoGateway`), when it is not Nexus that answers, or when it says no."""
 
-    The proxies of the environment are not asked: gateways are near.
-    """
+    def __init__(self, address: Address) -> None:
+        self.address = address
 
-    def __init__(self, url: str, *, unix: str = "", admin_key: str = "") -> None:
-        self.url = url
-        self.unix = unix
-        self.admin_key = admin_key
-
-    def get(self, path: str) -> Any:
-        """The JSON that ``GET path`` answers.
-
-        Raises :class:`Failure` when nobody is there, or it is not Nexus, or it says no.
-        """
-        status, body = self._ask(path)
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            answer = None
-        if status >= 400:
-            raise Failure(f"{self._place} answered {status}: {_error_text(answer)}")
-        if not isinstance(answer, dict):
-            raise Failure(f"what answers at {self._place} is not a Nexus gateway")
+    def get(
+        self,
+        path: str,
+        query: dict[str, Any] | None = None,
+        *,
+        key: str,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> dict[str, Any]:
+        """The JSON object that ``GET path`` answers, which has ``key`` if Nexus made it. ``None``
+        values of ``query`` are left out."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        target = f"{path}?{urlencode(given)}" if given else path
+        answer = self.send("GET", target, timeout_s=timeout_s)
+        if key not in answer:
+            raise self.stranger()
         return answer
 
-    @property
-    def _place(self) -> str:
-        return self.unix or self.url
+    def send(
+        self,
+        method: str,
+        target: str,
+        value: Any = None,
+        *,
+        body: bytes | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> dict[str, Any]:
+        """The JSON object that a request answers; it carries ``value`` as JSON, or ``body`` as it
+        is. A 204 answers ``{}``."""
+        if value is not None:
+            body = json.dumps(value).encode()
+        with self.open(method, target, body, timeout_s=timeout_s) as response:
+            if response.status == 204:
+                return {}
+            with self._explained(timeout_s):
+                text = response.read(_ANSWER_BYTES_MAX)
+        answer = _json(text)
+        if not isinstance(answer, dict):
+            raise self.stranger()
+        return answer
 
-    def _ask(self, path: str) -> tuple[int, bytes]:
-        parts = urlsplit(self.url)
+    @contextlib.contextmanager
+    def open(
+        self, method: str, target: str, body: bytes | None = None, *, timeout_s: float = _TIMEOUT_S
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a request, its body still to be read (see :meth:`lines`); closed
+        afterwards, whole or not. ``timeout_s`` bounds each silence."""
+        base = urlsplit(self.address.url).path
         headers = {"Accept": "application/json"}
-        if self.admin_key and path.startswith("/admin/"):
-            headers["Authorization"] = f"Bearer {self.admin_key}"
-        connection = self._connection()
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if self.address.admin_key and target.startswith("/admin/"):
+            headers["Authorization"] = f"Bearer {self.address.admin_key}"
+        connection = open_connection(self.address, timeout_s)
         try:
-            connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (ConnectionRefusedError, FileNotFoundError):
-            raise Failure(
-                f"no gateway is running at {self._place}. Start one with `nexus serve`, or say "
-                f"where it is with --gateway URL or NEXUS_GATEWAY."
-            ) from None
-        except TimeoutError:
-            raise Failure(f"{self._place} did not answer within {_TIMEOUT_S:.0f} s") from None
-        except http.client.HTTPException:
-            raise Failure(f"what answers at {self._place} is not a Nexus gateway") from None
-        except OSError as error:
-            raise Failure(f"cannot reach {self._place}: {error.strerror or error}") from None
+            with self._explained(timeout_s):
+                connection.request(method, base + target, body=body, headers=headers)
+                response = connection.getresponse()
+            try:
+                if response.status >= 400:
+                    with self._explained(timeout_s):
+                        refusal = response.read(_ERROR_BYTES_MAX)
+                    raise self._refused(response.status, refusal)
+                yield response
+            finally:
+                response.close()
         finally:
             connection.close()
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if self.unix:
-            return _UnixConnection(self.unix)
-        parts = urlsplit(self.url)
-        assert parts.hostname is not None
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        return kind(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+    def lines(
+        self, response: http.client.HTTPResponse, *, timeout_s: float = _TIMEOUT_S
+    ) -> Iterator[bytes]:
+        """The lines of an answer as they come, each at most 1 MiB."""
+        while True:
+            with self._explained(timeout_s):
+                line = response.readline(_LINE_BYTES_MAX)
+            if not line:
+                return
+            yield line
+
+    @contextlib.contextmanager
+    def _explained(self, timeout_s: float) -> Iterator[None]:
+        place = self.address
+        try:
+            yield
+        except (ConnectionRefusedError, FileNotFoundError):
+            raise NoGateway(
+                f"no gateway is running at {place}. Start one with `nexus serve`, or say where it "
+                f"is with --gateway URL or NEXUS_GATEWAY."
+            ) from None
+        except TimeoutError:
+            raise Failure(f"{place} did not answer within {timeout_s:.0f} s") from None
+        except ssl.SSLCertVerificationError as error:
+            why = error.verify_message if hasattr(error, "verify_message") else error.args[-1]
+            raise Failure(
+                f"the certificate of {place} is not trusted: {why}. Name the authority that signed "
+                f"it with --ca FILE, or do without checking with --insecure."
+            ) from None
+        except ssl.SSLError as error:
+            plain = "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error)
+            hint = ": it speaks http, not https" if plain else f": {error.reason or error}"
+            raise Failure(f"no secure connection to {place}{hint}") from None
+        except http.client.HTTPException:
+            raise self.stranger() from None
+        except ConnectionError:
+            raise Failure(f"{place} broke the connection off") from None
+        except OSError as error:
+            raise Failure(f"cannot reach {place}: {error.strerror or error}") from None
+
+    def _refused(self, status: int, body: bytes) -> Failure:
+        answer = _json(body)
+        error = answer.get("error") if isinstance(answer, dict) else None
+        told = error if isinstance(error, dict) else {}
+        message = told.get("message")
+        # Other engines have codes that are numbers, or none.
+        if not isinstance(message, str) or not isinstance(told.get("code"), str):
+            if status in (502, 503, 504):
+                return Failure(
+                    f"{self.address} answered {status}, and not as Nexus does: is a proxy "
+                    f"in front of a gateway that is down?"
+                )
+            return self.stranger()
+        if status == 401:
+            return Failure(f"{self.address} refused: {self._key_advice()}")
+        from nexus.telemetry.text import printable
+
+        return Failure(f"{self.address} answered {status}: {printable(message)}")
+
+    def _key_advice(self) -> str:
+        if self.address.admin_key:
+            return "the admin key (NEXUS_ADMIN_KEY) is wrong."
+        return "it wants its admin key: put it into the variable NEXUS_ADMIN_KEY."
+
+    def stranger(self) -> Failure:
+        """What to say when something else answers."""
+        return Failure(f"what answers at {self.address} is not a Nexus gateway")
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+def find_gateway(option: str | None, *, ca: str | None = None, insecure: bool = False) -> Gateway:
+    """The gateway that :func:`find_address` finds."""
+    return Gateway(find_address(option, ca=ca, insecure=insecure))
 
 
-def find_gateway(option: str | None) -> Gateway:
-    """The gateway to talk to: ``--gateway``, else ``NEXUS_GATEWAY``, else where the configuration
-    would have it listen. Raises :class:`Failure` or ``click.BadParameter``."""
-    admin_key = os.environ.get("NEXUS_ADMIN_KEY", "").strip()
-    if option is not None:
-        return Gateway(_checked(option, "--gateway"), admin_key=admin_key)
-    named = os.environ.get("NEXUS_GATEWAY", "").strip()
-    if named:
-        return Gateway(_checked(named, "NEXUS_GATEWAY"), admin_key=admin_key)
-    return _configured(admin_key)
+def segment(name: str) -> str:
+    """``name`` as one segment of a path."""
+    return quote(name, safe="")
 
 
-def _checked(url: str, origin: str) -> str:
-    from nexus.core.backend import parse_backend_url
-
+def _json(text: bytes) -> Any:
     try:
-        address = parse_backend_url(url if "://" in url else f"http://{url}")
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=origin) from None
-    return f"{address.scheme}://{address.authority}{address.base_path}"
-
-
-def _configured(admin_key: str) -> Gateway:
-    """By host and port of file and environment. Secrets are not resolved: the variables that hold
-    backends' keys are the gateway's, and need not exist where a command is typed."""
-    from nexus.config.environment import read_environment
-    from nexus.config.layers import Layers
-    from nexus.config.loader import find_config
-    from nexus.config.parse import build_config, read_toml
-    from nexus.config.problem import ConfigError, Problem, ProblemList
-
-    try:
-        file = find_config(path=None, env=os.environ)
-        text = "" if file is None else _read(file)
-        layers = Layers(file, text, read_toml(text, source=str(file)))
-        for variable in read_environment(os.environ)[0]:
-            layers.put(variable.path, variable.value, f"env {variable.variable}")
-        found = ProblemList(layers.locate)
-        server = build_config(layers.raw, found).server
-        ours: list[Problem] = [p for p in found.problems if p.key.startswith("server")]
-        if ours:
-            raise ConfigError(ours)
-    except ConfigError as error:
-        raise config_failure(error) from None
-    # An address to listen on is not always one to connect to.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(server.host, server.host)  # noqa: S104
-    shown = f"[{host}]" if ":" in host else host
-    scheme = "https" if server.tls_cert else "http"
-    unix = server.unix
-    if unix and file is not None:
-        unix = str(file.parent / unix)
-    return Gateway(f"{scheme}://{shown}:{server.port}", unix=unix, admin_key=admin_key)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{file} cannot be read: {error}") from None
-
-
-def _error_text(answer: object) -> str:
-    from nexus.telemetry.text import printable
-
-    if isinstance(answer, dict):
-        error = answer.get("error")
-        if isinstance(error, dict) and isinstance(error.get("message"), str):
-            return printable(error["message"])
-    return "an error that is not Nexus's own"
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

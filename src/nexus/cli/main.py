@@ -21,11 +21,14 @@ __all__ = ["main"]
         "serve": ("nexus.cli.serve:serve", "Run the gateway."),
         "health": ("nexus.cli.read:health", "Show the running gateway's health."),
         "models": ("nexus.cli.read:models", "List the models that can be used."),
-        "backends": ("nexus.cli.backends:backends", "See the inference servers behind it."),
+        "backends": ("nexus.cli.backends:backends", "See and change the servers behind it."),
+        "route": ("nexus.cli.route:route", "See where a request would go, and why."),
         "stats": ("nexus.cli.read:stats", "Show requests, tokens and durations."),
-        "config": ("nexus.cli.config:config", "Check the configuration."),
+        "history": ("nexus.cli.history:history", "List the last calls."),
+        "config": ("nexus.cli.config:config", "Write and check the configuration."),
         "demo": ("nexus.cli.demo:demo", "Run a gateway in front of two made-up engines."),
         "demo-engine": ("nexus.cli.demo:demo_engine", "Run one made-up engine."),
+        "completions": ("nexus.cli.completions:completions", "Teach your shell to complete."),
     },
 )
 @click.version_option(__version__, "-V", "--version", message="nexus %(version)s")

@@ -2,118 +2,124 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nexus.cli.gateway import find_gateway
-from nexus.cli.options import read_options
+from nexus.cli.options import json_option, with_gateway
+from nexus.cli.shapes import part, rows
 from nexus.cli.table import echo_json, echo_table
+from nexus.cli.units import milliseconds, uptime
+
+if TYPE_CHECKING:
+    from nexus.cli.gateway import Gateway
 
 __all__ = ["health", "models", "stats"]
 
 
 @click.command()
-@read_options
-def health(gateway: str | None, as_json: bool) -> None:
-    """Show the running gateway's health."""
-    answer = find_gateway(gateway).get("/health")
+@with_gateway
+@json_option
+def health(gateway: Gateway, as_json: bool) -> None:
+    """Show the running gateway's health.
+
+    Exit code 0 when a gateway answers, whatever it says.
+    """
+    answer = gateway.get("/health", key="backends")
     if as_json:
         echo_json(answer)
         return
-    backends = _part(answer, "backends")
-    rows = [
+    backends = part(answer, "backends")
+    table = [
         ("status", answer.get("status")),
         ("version", answer.get("version")),
-        ("uptime", _duration(answer.get("uptime_seconds"))),
+        ("uptime", uptime(answer.get("uptime_seconds"))),
         ("backends", f"{backends.get('healthy')} of {backends.get('total')} healthy"),
         ("models", answer.get("models")),
     ]
-    echo_table(("HEALTH", ""), rows)
+    echo_table(("HEALTH", ""), table)
 
 
 @click.command()
-@read_options
-def models(gateway: str | None, as_json: bool) -> None:
-    """List the models that can be used."""
-    answer = find_gateway(gateway).get("/v1/models")
+@with_gateway
+@json_option
+def models(gateway: Gateway, as_json: bool) -> None:
+    """List the models and the backends that have them.
+
+    A backend that cannot be used now stands in parentheses.
+    """
+    answer = gateway.get("/admin/v1/models", key="data")
     if as_json:
         echo_json(answer)
         return
-    rows = [
-        (
-            model.get("id"),
-            model.get("context_length"),
-            ", ".join(name for name, can in _part(model, "capabilities").items() if can),
-            ", ".join(_names(_part(model, "nexus").get("backends"))),
-        )
-        for model in _rows(answer, "data")
-    ]
-    if rows:
-        echo_table(("MODEL", "CONTEXT", "CAPABILITIES", "BACKENDS"), rows)
+    listed = [_model_row(model) for model in rows(answer, "data")]
+    if listed:
+        echo_table(("MODEL", "KIND", "CONTEXT", "CAPABILITIES", "BACKENDS"), listed)
     else:
-        click.echo("no models: no healthy backend serves one (see `nexus backends list`)")
+        click.echo("no models: no backend serves one (see `nexus backends list`)")
+
+
+def _model_row(model: dict[str, Any]) -> tuple[object, ...]:
+    """What some backend can do counts, as in ``/v1/models``."""
+    served = rows(model, "backends")
+    windows = [window for one in served if isinstance(window := one.get("context_length"), int)]
+    can = dict.fromkeys(flag for one in served for flag, yes in _flags(one) if yes)
+    places = [_place(one) for one in served]
+    kinds = dict.fromkeys(str(one["kind"]) for one in served if one.get("kind"))
+    return (
+        model.get("id"),
+        ", ".join(kinds),
+        max(windows, default=None),
+        ", ".join(can),
+        ", ".join(places),
+    )
+
+
+def _flags(served: dict[str, Any]) -> list[tuple[str, Any]]:
+    return list(part(served, "capabilities").items())
+
+
+def _place(served: dict[str, Any]) -> str:
+    name = str(served.get("name") or served.get("backend"))
+    return name if served.get("status", "healthy") == "healthy" else f"({name})"
 
 
 @click.command()
-@read_options
-def stats(gateway: str | None, as_json: bool) -> None:
-    """Show requests, tokens and durations since the gateway's start."""
-    answer = find_gateway(gateway).get("/admin/v1/stats")
+@click.option(
+    "--window",
+    type=click.Choice(["1m", "5m", "1h"]),
+    help="Only the last minute, five minutes or hour (default: since the start).",
+)
+@with_gateway
+@json_option
+def stats(gateway: Gateway, window: str | None, as_json: bool) -> None:
+    """Show requests, tokens and durations of backends and models."""
+    answer = gateway.get("/admin/v1/stats", {"window": window}, key="requests")
     if as_json:
         echo_json(answer)
         return
-    tokens = _part(answer, "tokens")
-    rows = [("uptime", _duration(answer.get("uptime_seconds")))]
-    rows += [(name.replace("_", " "), count) for name, count in _part(answer, "requests").items()]
-    rows += [(f"{name} tokens", count) for name, count in tokens.items()]
-    echo_table(("REQUESTS", ""), rows)
+    table = [("uptime", uptime(answer.get("uptime_seconds")))]
+    table += [(name.replace("_", " "), count) for name, count in part(answer, "requests").items()]
+    table += [(f"{name} tokens", count) for name, count in part(answer, "tokens").items()]
+    echo_table(("REQUESTS", ""), table)
     for heading, key in (("BACKEND", "backends"), ("MODEL", "models")):
-        entries = _rows(answer, key)
+        entries = rows(answer, key)
         if entries:
             click.echo()
             echo_table(
-                (heading, "REQUESTS", "ERRORS", "TTFT MS P50", "P95", "DURATION MS P50", "P95"),
+                (heading, "REQUESTS", "ERRORS", "TTFT P50", "P95", "DURATION P50", "P95"),
                 [_stats_row(entry) for entry in entries],
             )
 
 
-def _stats_row(entry: dict[str, Any]) -> tuple[Any, ...]:
-    ttft_ms, duration_ms = _part(entry, "ttft_ms"), _part(entry, "duration_ms")
+def _stats_row(entry: dict[str, Any]) -> tuple[object, ...]:
+    ttft_ms, duration_ms = part(entry, "ttft_ms"), part(entry, "duration_ms")
     return (
         entry.get("name"),
         entry.get("requests"),
         entry.get("errors"),
-        ttft_ms.get("p50"),
-        ttft_ms.get("p95"),
-        duration_ms.get("p50"),
-        duration_ms.get("p95"),
+        milliseconds(ttft_ms.get("p50")),
+        milliseconds(ttft_ms.get("p95")),
+        milliseconds(duration_ms.get("p50")),
+        milliseconds(duration_ms.get("p95")),
     )
-
-
-def _part(answer: dict[str, Any], key: str) -> dict[str, Any]:
-    part = answer.get(key)
-    return part if isinstance(part, dict) else {}
-
-
-def _rows(answer: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    rows = answer.get(key)
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
-def _names(entries: object) -> list[str]:
-    """Names out of a list of names or of objects that have one."""
-    if not isinstance(entries, list):
-        return []
-    return [str(entry.get("name")) if isinstance(entry, dict) else str(entry) for entry in entries]
-
-
-def _duration(seconds: object) -> str | None:
-    if not isinstance(seconds, int | float):
-        return None
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    shown = [f"{count} {unit}" for count, unit in parts if count]
-    return " ".join(shown[:2]) or "0 s"

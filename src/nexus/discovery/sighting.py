@@ -16,6 +16,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     instance): a later sighting under the same key replaces this one. ``addresses`` are IP
     literals, nearest first, link-local IPv6 with its scope (``fe80::1%eth0``). ``name`` is what to
     call it, printable, not yet unique. ``engine`` is ``None`` until somebody asks the server.
+    ``nexus`` says that it calls itself another Nexus: never a backend, or calls would go in a loop.
     """
 
     key: str
@@ -27,3 +28,4 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineKind | None = None
     version: str = ""
     models: tuple[str, ...] = ()
+    nexus: bool = False

@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from nexus.admin.control import FieldProblemsError, Json
+from nexus.admin.gate import Gate
 from nexus.config.parse import build_backend
 from nexus.config.problem import ProblemList, nearest_name
 from nexus.config.schema import BackendConfig
@@ -24,6 +25,7 @@ from nexus.proxy.endpoints import ENDPOINTS
 from nexus.registry.views import backend_view, backends_view, models_view, probe_view
 from nexus.routing.profile import read_profile
 from nexus.runtime.probing import ProbeReport, probe_spec
+from nexus.telemetry.events import Subscription
 
 if TYPE_CHECKING:
     from nexus.runtime.gateway import Gateway
@@ -32,13 +34,15 @@ __all__ = ["Admin"]
 
 _UNNAMED = "unnamed"
 _TRIED_MAX = 6
+_LISTENERS_MAX = 64
 
 
 class Admin:
     """What the admin application asks, answered by the gateway's rooms."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, gate: Gate) -> None:
         self._gateway = gateway
+        self._gate = gate
         self._configs: dict[str, BackendConfig] = {}
 
     # --- backends ---------------------------------------------------------------------------
@@ -163,9 +167,53 @@ class Admin:
         decision_us = round((perf_counter() - began_s) * 1e6, 1)
         return gateway.router.explain_view(plan, decision_us=decision_us)
 
-    def stats(self) -> Json:
+    # --- what has been going on -------------------------------------------------------------
+
+    def stats(self, window: str | None) -> Json:
         """Counts and percentiles of calls."""
-        return self._gateway.stats.view(monotonic(), self._gateway.plane.in_flight)
+        gateway = self._gateway
+        return gateway.stats.view(monotonic(), gateway.plane.in_flight, window)
+
+    def history(
+        self, *, limit: int, backend: str | None, model: str | None, outcome: str | None
+    ) -> list[Json]:
+        """The last calls."""
+        return self._gateway.history.view(
+            limit=limit, backend=backend, model=model, outcome=outcome
+        )
+
+    def call(self, request_id: str) -> Json | None:
+        """One of them."""
+        return self._gateway.history.find(request_id)
+
+    def subscribe(self) -> Subscription:
+        """Listens to events."""
+        gateway = self._gateway
+        if gateway.plane.draining:
+            raise ApiError.service_unavailable("Nexus is shutting down.", 1)
+        if gateway.events.listeners >= _LISTENERS_MAX:
+            raise ApiError.service_unavailable(
+                f"{_LISTENERS_MAX} others listen to events already: close one of them.", 5
+            )
+        return gateway.events.subscribe()
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    def session(self, token: str) -> Json:
+        """Whether a key is needed, and whether this is a session."""
+        gate = self._gate
+        signed_in = bool(token) and gate.sessions.use(token, monotonic())
+        return {"key_required": gate.key_required, "signed_in": signed_in or not gate.key_required}
+
+    def sign_in(self, key: str, peer: str | None) -> str:
+        """A session's token."""
+        if not self._gate.key_required:
+            return ""
+        return self._gate.sign_in(key, peer, monotonic())
+
+    def sign_out(self, token: str) -> None:
+        """Ends a session."""
+        self._gate.sessions.close(token)
 
     # --- inside -----------------------------------------------------------------------------
 

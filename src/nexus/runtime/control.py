@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from nexus.admin.access import (
-    check_access,
     check_origin,
     cors_headers,
     preflight_headers,
 )
+from nexus.admin.gate import Gate
 from nexus.core.errors import ApiError
 from nexus.dialects.errors import error_body
 from nexus.http1.asgi import AnswerState, AsgiApp, AsgiRequest, run_asgi
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ControlPlane"]
 
-_PREFIXES = (b"/admin/v1/", b"/v1/stats", b"/dashboard/")
+_PREFIXES = (b"/admin/v1/", b"/dashboard/")
+_PATHS = frozenset(
+    {b"/", b"/dashboard", b"/admin/v1"}
+    | {path + slash for path in (b"/v1/stats", b"/v1/history") for slash in (b"", b"/")}
+)
 
 
 class ControlPlane:
@@ -42,38 +47,34 @@ class ControlPlane:
     ) -> None:
         self._loop = loop
         self._server = server
-        self._admin_key = admin_key
         self._make_app = make_app
         self._on_error = on_error
         self._app: AsgiApp | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_names = {socket.gethostname(), f"{socket.gethostname()}.local"}
+        self.gate = Gate(admin_key, server.allowed_hosts, self._own_names)
 
     def handles(self, path: bytes) -> bool:
         """Whether the path belongs to the control plane."""
-        return path.startswith(_PREFIXES) or path in (b"/", b"/admin/v1")
+        return path in _PATHS or path.startswith(_PREFIXES)
 
-    def handle(self, request: Request, connection: ServerConnection) -> Answering:
-        """Has the application answer. Raises ``ApiError`` when access is refused."""
+    def admit(self, request: Request) -> None:
+        """Raises ``ApiError`` when who asks may not use the control plane."""
         headers: dict[str, str] = {}
         for field, value in request.headers:
             # Repeated fields are one list (RFC 9110 § 5.2): a doubled Origin or key fits nothing.
             name, text = field.decode("latin-1"), value.decode("latin-1")
             headers[name] = f"{headers[name]}, {text}" if name in headers else text
-        is_page = request.path == b"/" or request.path.startswith(b"/dashboard/")
-        refusal = check_access(
-            peer=request.peer,
-            headers=headers,
-            admin_key=self._admin_key,
-            allowed_hosts=self._server.allowed_hosts,
-            own_names=self._own_names,
-            is_page=is_page,
-        )
-        if refusal is not None and not is_page:
+        path = request.path.decode("latin-1")
+        refusal = self.gate.check(peer=request.peer, headers=headers, path=path, now_s=monotonic())
+        if refusal is not None:
             raise refusal
+
+    def handle(self, request: Request, connection: ServerConnection) -> Answering:
+        """Has the application answer. Raises ``ApiError`` when access is refused."""
+        self.admit(request)
         if self._app is None:
             self._app = self._make_app()
-        app = self._app if refusal is None else _refused(refusal)
         target = request.path + (b"?" + request.query if request.query else b"")
         asked = AsgiRequest(
             method=request.method.decode("latin-1"),
@@ -81,6 +82,7 @@ class ControlPlane:
             headers=request.headers,
             body=request.body,
             client=(request.peer, 0) if request.peer is not None else None,
+            scheme="https" if self._server.tls_cert else "http",
         )
         request_id = request.kept_id() or str(uuid4())
         answering = Answering(
@@ -88,7 +90,7 @@ class ControlPlane:
         )
         task = self._loop.create_task(
             run_asgi(
-                app,
+                self._app,
                 asked,
                 answering,
                 disconnected=answering.disconnected,
@@ -136,12 +138,6 @@ class ControlPlane:
     ) -> None:
         self._on_error(error, request_id)
         answering.fail(whole=state is AnswerState.WHOLE, untouched=state is AnswerState.NONE)
-
-
-def _refused(error: ApiError) -> AsgiApp:
-    from nexus.admin.dashboard import refusal_page  # brings Starlette
-
-    return refusal_page(error)
 
 
 class Answering:

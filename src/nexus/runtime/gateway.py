@@ -187,6 +187,7 @@ class Gateway:
         if server.drain_delay_seconds and not cut_now.is_set():
             await _wait(cut_now, server.drain_delay_seconds)
         self.plane.draining = True
+        self.events.close()
         self.server.drain()
         quiet = asyncio.Event()
         self.plane.on_quiet = quiet.set
@@ -368,6 +369,8 @@ class Gateway:
         self, request: Request, connection: ServerConnection
     ) -> tuple[bool, ClientHandler | None]:
         """Answers our own pages, or hands over to the control plane."""
+        if request.path == b"/metrics" and self.config.server.metrics_access == "admin":
+            self._control.admit(request)
         if self._control.handles(request.path):
             return True, self._control.handle(request, connection)
         _, cors = self._control.check_origin(request)
@@ -387,7 +390,7 @@ class Gateway:
     def _make_admin_app(self) -> AsgiApp:
         from nexus.admin.app import create_admin_app
 
-        return create_admin_app(Admin(self))
+        return create_admin_app(Admin(self, self._control.gate))
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

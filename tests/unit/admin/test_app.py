@@ -38,7 +38,8 @@ class View:
                 return backend
         raise ApiError(404, "invalid_request_error", "backend_not_found", f"No '{name}'.")
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self, window: str | None) -> dict[str, Any]:
+        assert window is None
         return STATS
 
 

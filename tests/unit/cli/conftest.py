@@ -15,17 +15,30 @@ from click.testing import CliRunner
 
 
 class StandIn:
-    """Answers GET by path with canned statuses and bodies; remembers who asked for what."""
+    """Answers with canned statuses and bodies, by path (other methods than GET: by ``POST /path``);
+    remembers who asked for what, and the bodies."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, Any]] = {}
         self.seen: list[tuple[str, str | None]] = []
+        self.bodies: list[bytes] = []
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                stand_in.seen.append((self.path, self.headers.get("authorization")))
-                status, value = stand_in.answers.get(self.path, (404, {}))
+                self.answer(self.path)
+
+            def do_POST(self) -> None:
+                self.answer(f"POST {self.path}")
+
+            def do_DELETE(self) -> None:
+                self.answer(f"DELETE {self.path}")
+
+            def answer(self, asked: str) -> None:
+                length = int(self.headers.get("content-length") or 0)
+                stand_in.bodies.append(self.rfile.read(length))
+                stand_in.seen.append((asked, self.headers.get("authorization")))
+                status, value = stand_in.answers.get(asked, (404, {}))
                 body = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(body)))

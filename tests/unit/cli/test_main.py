@@ -13,16 +13,25 @@ from nexus import __version__
 from nexus.cli.main import main
 
 COMMANDS = [
-    ["serve"],
-    ["health"],
-    ["models"],
-    ["backends"],
-    ["backends", "list"],
-    ["stats"],
-    ["config"],
-    ["config", "check"],
-    ["demo"],
-    ["demo-engine"],
+    name.split()
+    for name in (
+        "serve",
+        "health",
+        "models",
+        "backends",
+        *(f"backends {verb}" for verb in ("list", "add", "remove", "drain", "resume", "approve")),
+        "backends probe",
+        "route",
+        "route explain",
+        "stats",
+        "history",
+        "config",
+        "config init",
+        "config check",
+        "demo",
+        "demo-engine",
+        "completions",
+    )
 ]
 
 

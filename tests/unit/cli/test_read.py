@@ -20,13 +20,19 @@ HEALTH = {
     "models": 5,
 }
 MODELS = {
-    "object": "list",
     "data": [
         {
             "id": "llama3:8b",
-            "context_length": 8192,
-            "capabilities": {"vision": False, "tools": True, "json_mode": None},
-            "nexus": {"backends": ["gpu", {"name": "mac"}]},
+            "backends": [
+                {
+                    "name": "gpu",
+                    "status": "healthy",
+                    "kind": "chat",
+                    "context_length": 8192,
+                    "capabilities": {"vision": False, "tools": True, "json_mode": None},
+                },
+                {"name": "mac", "status": "unhealthy", "context_length": 4096},
+            ],
         }
     ],
 }
@@ -59,11 +65,34 @@ STATS = {
     ],
     "models": [],
 }
+HISTORY = {
+    "data": [
+        {
+            "request_id": "r-1",
+            "at": 0.0,
+            "model": "llama3:8b",
+            "backend": "mac",
+            "attempts": [{"backend": "gpu"}, {"backend": "mac"}],
+            "status": 200,
+            "outcome": "ok",
+            "ttft_ms": 8.44,
+            "duration_ms": 12_345,
+            "tokens": {"prompt": 10, "completion": None},
+        },
+        {"request_id": "r-2", "at": None, "tokens": None, "attempts": [], "backend": ""},
+    ]
+}
 READS = {
     ("health",): ("/health", HEALTH),
-    ("models",): ("/v1/models", MODELS),
+    ("models",): ("/admin/v1/models", MODELS),
     ("backends", "list"): ("/admin/v1/backends", BACKENDS),
     ("stats",): ("/admin/v1/stats", STATS),
+    ("stats", "--window", "5m"): ("/admin/v1/stats?window=5m", STATS),
+    ("history",): ("/admin/v1/history?limit=20", HISTORY),
+    ("history", "--limit", "1", "--backend", "a b", "--model", "m", "--outcome", "ok"): (
+        "/admin/v1/history?limit=1&backend=a+b&model=m&outcome=ok",
+        HISTORY,
+    ),
 }
 
 
@@ -91,9 +120,13 @@ def test_json_is_what_the_gateway_answers(
     ("command", "shown"),
     [
         (("health",), ["degraded", "1 of 2 healthy", "1 d 2 h", "5"]),
-        (("models",), ["MODEL", "llama3:8b", "8192", "tools", "gpu, mac"]),
+        (("models",), ["MODEL", "llama3:8b", "chat", "8192", "tools", "gpu, (mac)"]),
         (("backends", "list"), ["NAME", "gpu", "vllm", "unhealthy", "50", "http://10.0.0.2:8000"]),
-        (("stats",), ["12 s", "client error", "prompt tokens", "gpu", "12.3", "1234", "-"]),
+        (
+            ("history",),
+            ["1970-01-01", "gpu > mac", "200", "8.4 ms", "12.3 s", "10+?", "r-1", "r-2"],
+        ),
+        (("stats",), ["12 s", "client error", "prompt tokens", "gpu", "12 ms", "1234 ms", "-"]),
     ],
 )
 def test_tables(
@@ -118,7 +151,10 @@ def test_what_a_backend_said_cannot_steer_the_terminal(runner: CliRunner, gatewa
 
 def test_nothing_to_list(runner: CliRunner, gateway: StandIn) -> None:
     """Empty lists say so, and what to do."""
-    gateway.answers["/v1/models"] = gateway.answers["/admin/v1/backends"] = (200, {"data": []})
+    gateway.answers["/admin/v1/models"] = gateway.answers["/admin/v1/backends"] = (
+        200,
+        {"data": []},
+    )
     assert "no models" in runner.invoke(main, ["models"]).stdout
     assert "no backends" in runner.invoke(main, ["backends", "list"]).stdout
 
@@ -210,20 +246,32 @@ def test_the_admin_key_goes_to_the_admin_api_only(
     """NEXUS_ADMIN_KEY is sent where it is asked for, and nowhere else."""
     monkeypatch.setenv("NEXUS_ADMIN_KEY", "k")
     runner.invoke(main, ["stats"])
-    runner.invoke(main, ["models"])
-    assert gateway.seen == [("/admin/v1/stats", "Bearer k"), ("/v1/models", None)]
+    runner.invoke(main, ["health"])
+    assert gateway.seen == [("/admin/v1/stats", "Bearer k"), ("/health", None)]
 
 
 def test_a_refusal_is_shown_with_its_reason(runner: CliRunner, gateway: StandIn) -> None:
     """An error of the gateway is passed on, exit 1."""
-    error = {"error": {"message": "The admin API wants its key."}}
-    gateway.answers["/admin/v1/stats"] = (401, error)
+    error = {"error": {"message": "Pages may not.", "code": "forbidden"}}
+    gateway.answers["/admin/v1/stats"] = (403, error)
     result = runner.invoke(main, ["stats"])
     assert result.exit_code == 1
-    assert "401: The admin API wants its key." in result.stderr
+    assert "403: Pages may not." in result.stderr
 
 
-@pytest.mark.parametrize("answer", [(200, b"<html>"), (200, b"[]"), (404, b"no"), (200, b"")])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b'{"status": "ok"}'),
+        (200, b'{"error": "Unexpected endpoint"}'),
+        (404, b"404 page not found"),
+        (404, {"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}}),
+        (404, {"detail": "Not Found"}),
+        (200, b""),
+    ],
+)
 def test_something_else_answers(
     runner: CliRunner, gateway: StandIn, answer: tuple[int, Any]
 ) -> None:
@@ -231,7 +279,50 @@ def test_something_else_answers(
     gateway.answers["/health"] = answer
     result = runner.invoke(main, ["health"])
     assert result.exit_code == 1
-    assert result.stderr.startswith("nexus: ")
+    assert result.stderr == f"nexus: what answers at {gateway.url} is not a Nexus gateway\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("", "put it into the variable NEXUS_ADMIN_KEY"), ("k", "is wrong")]
+)
+def test_the_admin_key_is_missing_or_wrong(
+    runner: CliRunner,
+    gateway: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    said: str,
+) -> None:
+    """A 401 says which, and names the variable; exit 1."""
+    error = {"error": {"message": "no", "code": "unauthorized"}}
+    gateway.answers["/admin/v1/stats"] = (401, error)
+    monkeypatch.setenv("NEXUS_ADMIN_KEY", key)
+    result = runner.invoke(main, ["stats"])
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "NEXUS_ADMIN_KEY" in result.stderr
+
+
+def test_the_key_of_the_configuration_is_used(
+    runner: CliRunner, gateway: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the configuration tells the address, it tells the key's variable, too."""
+    monkeypatch.delenv("NEXUS_GATEWAY")
+    monkeypatch.setenv("OWN_KEY", "secret")
+    Path("nexus.toml").write_text(f'[server]\nport = {gateway.port}\nadmin_key_env = "OWN_KEY"\n')
+    runner.invoke(main, ["stats"])
+    monkeypatch.setenv("NEXUS_ADMIN_KEY", "stronger")
+    runner.invoke(main, ["stats"])
+    asked = "/admin/v1/stats"
+    assert gateway.seen == [(asked, "Bearer secret"), (asked, "Bearer stronger")]
+
+
+def test_a_proxy_in_front_of_nothing(runner: CliRunner, gateway: StandIn) -> None:
+    """A 502 that is not ours is told as what it is."""
+    gateway.answers["/health"] = (502, b"<html>Bad Gateway</html>")
+    result = runner.invoke(main, ["health"])
+    assert result.exit_code == 1
+    assert "502" in result.stderr
+    assert "a proxy in front" in result.stderr
 
 
 def test_colours_are_for_terminals(

@@ -151,3 +151,30 @@ def test_demo_engine_on_a_taken_port(stand_in: Any) -> None:
     assert result.returncode == 1
     assert f"nexus: cannot listen on 127.0.0.1:{stand_in.port}" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_config_init(runner: CliRunner) -> None:
+    """Writes a file that is valid as it stands and with everything in it switched on; an existing
+    one is only replaced when that is said."""
+    result = runner.invoke(main, ["config", "init"])
+    assert result.exit_code == 0
+    assert "wrote nexus.toml" in result.stdout
+    assert runner.invoke(main, ["config", "check"]).exit_code == 0
+
+    written = Path("nexus.toml").read_text()
+    setting = re.compile(r"^# (?=\[|[\"a-z_0-9:-]+\s*=)", re.MULTILINE)
+    Path("on.toml").write_text(setting.sub("", written))
+    assert len(setting.findall(written)) > 10
+    keys = {"NEXUS_ADMIN_KEY": "k", "OPENAI_API_KEY": "k"}
+    result = runner.invoke(main, ["config", "check", "on.toml"], env=keys)
+    assert (result.stderr, result.exit_code) == ("", 0)
+    assert "valid (2 backends named)" in result.stdout
+
+    Path("nexus.toml").write_text("mine")
+    result = runner.invoke(main, ["config", "init"])
+    assert result.exit_code == 1
+    assert "nexus.toml exists already: --force replaces it" in result.stderr
+    assert Path("nexus.toml").read_text() == "mine"
+    assert runner.invoke(main, ["config", "init", "--force"]).exit_code == 0
+    assert Path("nexus.toml").read_text() == written
+    assert runner.invoke(main, ["config", "init", "absent/x.toml"]).exit_code == 1

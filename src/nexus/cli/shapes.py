@@ -1,0 +1,30 @@
+"""What the gateway answered, taken apart without trust: a part that is missing or of another
+shape reads as empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["names", "part", "rows"]
+
+
+def part(answer: dict[str, Any], key: str) -> dict[str, Any]:
+    """The object at ``key``."""
+    found = answer.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def rows(answer: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The objects of the list at ``key``."""
+    found = answer.get(key)
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+
+def names(entries: object) -> list[str]:
+    """Names out of a list of names, or of objects that have a ``name`` or ``id``."""
+    if not isinstance(entries, list):
+        return []
+    return [
+        str(entry.get("name") or entry.get("id")) if isinstance(entry, dict) else str(entry)
+        for entry in entries
+    ]

@@ -1,0 +1,1 @@
+"""Discovery over a real network: namespaces that the tests make, real mDNS between them."""
