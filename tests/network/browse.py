@@ -33,14 +33,13 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--announce", default="", help="host to announce")
     parser.add_argument("--id", default="abc123")
-    parser.add_argument("--retry", type=float, default=1.0)
     given = parser.parse_args()
     configure_logging("info", "json")
 
     def seen(sighting: Sighting) -> None:
         say("seen", **msgspec.to_builtins(sighting))
 
-    multicast = Multicast(look_s=0.5, retry_s=given.retry)
+    multicast = Multicast(look_s=0.5)
     browser = MdnsBrowser(
         ("_ollama._tcp.local", "_llm._tcp.local."),
         seen,

@@ -86,11 +86,7 @@ class Machine:
         """Takes ``eth0`` down or up."""
         _ip("-n", self.name, "link", "set", "eth0", "up" if up else "down")
 
-    def drop(self, rule: str) -> None:
-        """Has the kernel refuse packets to a destination (``ip route add prohibit``)."""
-        _ip("-n", self.name, "route", "add", "prohibit", rule)
-
-    def run(self, *command: str, stdin: bool = True) -> Process:
+    def run(self, *command: str) -> Process:
         """Starts a process on this machine; it ends with the network at the latest."""
         return self._network.started(
             Process(

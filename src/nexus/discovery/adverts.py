@@ -9,11 +9,12 @@ import msgspec
 from nexus.core.backend import Source
 from nexus.discovery.addresses import OwnAddress, nearest_first
 from nexus.discovery.sighting import Sighting
-from nexus.discovery.txt import display_name, parse_txt, printable
+from nexus.discovery.txt import display_name, parse_txt
 
-__all__ = ["Advert", "Adverts", "Due", "Ignored", "Question", "service_type"]
+__all__ = ["Advert", "Adverts", "Due", "Ignored", "Question", "askable", "key_of", "service_type"]
 
 _ADVERTS_MAX = 256
+_KEY_MAX_CHARS = 255
 _ASK_AFTER_S = (0.1, 1.0, 2.0, 4.0)
 """Waits before each question for what is missing: the first lets the rest of a burst come in."""
 
@@ -104,6 +105,8 @@ class Adverts:
             return advert
         if self._instance(name) is None:
             return Ignored("wrong_type", key_of(name))
+        if not askable(name):
+            return Ignored("bad_name", key_of(name))
         if len(self.by_name) >= _ADVERTS_MAX:
             return Ignored("too_many", key_of(name))
         advert = self.by_name[name.lower()] = Advert(name, now_s)
@@ -196,9 +199,16 @@ def service_type(name: str) -> str:
     return folded
 
 
+def askable(name: str) -> bool:
+    """Whether a name fits into a question: labels of 1 to 63 bytes, 255 in all (RFC 1035 § 2.3.4).
+    A name that was not UTF-8 may have grown when it was read."""
+    labels = name.encode("utf-8", "replace").removesuffix(b".").split(b".")
+    return all(0 < len(label) < 64 for label in labels) and len(name.encode()) <= 254
+
+
 def key_of(name: str) -> str:
     """An instance's full name, lower case, what is not printable escaped."""
-    folded = name.lower().rstrip(".")
+    folded = name.lower().rstrip(".")[:_KEY_MAX_CHARS]
     if folded.isprintable() and "\\" not in folded:
-        return printable(folded, 300) if len(folded) > 300 else folded
-    return folded.encode("unicode_escape", "backslashreplace").decode("ascii")[:1500]
+        return folded
+    return folded.encode("unicode_escape").decode("ascii")

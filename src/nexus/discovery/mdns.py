@@ -8,12 +8,13 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from nexus.discovery.addresses import OwnAddress
-from nexus.discovery.adverts import SRV, Advert, Adverts, Ignored, Question, service_type
+from nexus.discovery.adverts import SRV, Advert, Adverts, Ignored, Question, key_of, service_type
 from nexus.discovery.multicast import Multicast
 from nexus.discovery.sighting import Sighting
 from nexus.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from zeroconf import Zeroconf
     from zeroconf.asyncio import AsyncZeroconf
 
     from nexus.discovery.wire import Batch, Listener
@@ -150,33 +151,40 @@ class MdnsBrowser:
 
     async def _ask(self) -> None:
         """Asks for the types, and for what single adverts left out; sleeps in between."""
-        from nexus.discovery import wire
-
         while self._zeroconf is not None:
-            zeroconf = self._zeroconf.zeroconf
-            now_s = self._clock()
-            if now_s >= self._query_at_s:
-                wire.ask_for_types(zeroconf, self._adverts.types, first=self._queries == 0)
-                self._queries += 1
-                later = self._queries >= len(_FIRST_QUERIES_S)
-                self._query_at_s = now_s + (_QUERY_S if later else _FIRST_QUERIES_S[self._queries])
-            due = self._adverts.due(now_s, _QUESTIONS_MAX)
-            if due.questions:
-                wire.ask(zeroconf, due.questions)
-            for name in due.forgotten:
-                self._complain(Ignored("unresolved", name))
-                self._forget(name)
-            for advert in list(self._adverts.by_name.values()):
-                if advert.told is None and advert.resolved:
-                    self._tell(advert)
-            next_s = self._query_at_s
-            if due.next_s is not None:
-                next_s = min(next_s, max(due.next_s, now_s + _TICK_S))
+            try:
+                next_s = self._ask_once(self._zeroconf.zeroconf)
+            except Exception:
+                self._log.exception("mdns_fault")
+                next_s = self._clock() + _QUERY_S
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), max(next_s - self._clock(), 0.01))
             except TimeoutError:
                 pass
+
+    def _ask_once(self, zeroconf: Zeroconf) -> float:
+        """Sends what is due; returns when to come again."""
+        from nexus.discovery import wire
+
+        now_s = self._clock()
+        if now_s >= self._query_at_s:
+            wire.ask_for_types(zeroconf, self._adverts.types, first=self._queries == 0)
+            self._queries += 1
+            later = self._queries >= len(_FIRST_QUERIES_S)
+            self._query_at_s = now_s + (_QUERY_S if later else _FIRST_QUERIES_S[self._queries])
+        due = self._adverts.due(now_s, _QUESTIONS_MAX)
+        if due.questions:
+            wire.ask(zeroconf, due.questions)
+        for name in due.forgotten:
+            self._complain(Ignored("unresolved", key_of(name)))
+            self._forget(name)
+        for advert in list(self._adverts.by_name.values()):
+            if advert.told is None and advert.resolved:
+                self._tell(advert)
+        if due.next_s is None:
+            return self._query_at_s
+        return min(self._query_at_s, max(due.next_s, now_s + _TICK_S))
 
     def _forget(self, name: str) -> None:
         from nexus.discovery import wire

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Multicast", "MulticastUser"]
 
 _LOOK_S = 5.0
-"""How often the list of interfaces is looked at (0.3 ms each time)."""
-_RETRY_S = 30.0
+"""How often the list of interfaces is looked at, or opening tried again (0.3 ms each time)."""
 _OPEN_S = 5.0
 _CLOSE_S = 2.0
 
@@ -43,19 +42,17 @@ class MulticastUser(Protocol):
 
 
 class Multicast:
-    """See the module. ``look_s`` and ``retry_s`` are seconds between two looks at the interfaces
-    and between two attempts to open."""
+    """See the module. ``look_s``: seconds between two looks at the interfaces, whose addresses
+    ``addresses`` tells."""
 
     def __init__(
         self,
         *,
         look_s: float = _LOOK_S,
-        retry_s: float = _RETRY_S,
         addresses: Callable[[], tuple[OwnAddress, ...]] = own_addresses,
     ) -> None:
         self._log = get_logger("discovery")
         self._look_s = look_s
-        self._retry_s = retry_s
         self._addresses = addresses
         self._users: list[MulticastUser] = []
         self._zeroconf: AsyncZeroconf | None = None
@@ -103,7 +100,7 @@ class Multicast:
             except Exception as error:
                 await self._close()
                 self._unavailable(error)
-            await asyncio.sleep(self._look_s if self._zeroconf is not None else self._retry_s)
+            await asyncio.sleep(self._look_s)
 
     async def _open(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, _import_zeroconf)

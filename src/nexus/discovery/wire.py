@@ -25,7 +25,7 @@ from zeroconf import (  # type: ignore[attr-defined] # public, left out of its _
     current_time_millis,
 )
 
-from nexus.discovery.adverts import AAAA, SRV, TXT, A, Advert, Question
+from nexus.discovery.adverts import AAAA, SRV, TXT, A, Advert, Question, askable
 
 __all__ = ["Batch", "Listener", "ask", "ask_for_types", "forget", "read"]
 
@@ -52,6 +52,7 @@ class Listener(RecordUpdateListener):
 
     def __init__(self, types: Iterable[str], deliver: Callable[[Batch], None]) -> None:
         self._types = frozenset(types)
+        self._ends = tuple("." + type_ for type_ in self._types)
         self._deliver = deliver
         self._batch = Batch()
 
@@ -67,7 +68,7 @@ class Listener(RecordUpdateListener):
             elif record.is_expired(now):
                 continue
             elif kind in (SRV, TXT):
-                if record.key.partition(".")[2] and record.key.endswith(tuple(self._types)):
+                if record.key.endswith(self._ends):
                     batch.touched.add(record.key)
                     if kind == SRV:
                         batch.answered.add(record.key)
@@ -87,7 +88,7 @@ def read(zeroconf: Zeroconf, advert: Advert) -> None:
     host's addresses are told for two minutes, and nobody asks for them all the time."""
     now = current_time_millis()
     service = _newest(zeroconf, advert.name, SRV, now)
-    if isinstance(service, DNSService):
+    if isinstance(service, DNSService) and askable(service.server):
         server = service.server.lower()
         if server != advert.server:
             advert.server, advert.v4, advert.v6 = server, (), ()
