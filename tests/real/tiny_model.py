@@ -31,7 +31,7 @@ from tests.real.tiny_vocabulary import (
     vocabulary,
 )
 
-__all__ = ["TINY_NAME", "TOOL_CALL_BIAS", "Shape", "write_model"]
+__all__ = ["TINY_NAME", "TOOL_CALL_BIAS", "Matrix", "Shape", "weights", "write_model"]
 
 TINY_NAME = "nexus-tiny"
 TOOL_CALL_BIAS = {"5": 50, "4": 100}
@@ -40,7 +40,7 @@ TOOL_CALL_BIAS = {"5": 50, "4": 100}
 _ANCHOR = 4.0
 """Every embedding's element 0, which lets element 0 of an output row act as a bias."""
 
-_Matrix = Any  # numpy's arrays, whose shapes no type here would tell
+Matrix = Any  # numpy's arrays, whose shapes no type here would tell
 
 
 class Shape(NamedTuple):
@@ -63,8 +63,12 @@ def write_model(path: Path, shape: Shape | None = None) -> None:
     pieces = vocabulary()
     writer = gguf.GGUFWriter(str(part), "llama")
     _describe(writer, pieces, shape)
-    for name, matrix in _weights(pieces, shape).items():
+    for name, matrix in weights(pieces, shape).items():
         stored = matrix.astype(np.float16) if matrix.ndim == 2 else matrix
+        if name.endswith("attn_q"):
+            stored = _interleaved(stored, shape.heads)
+        elif name.endswith("attn_k"):
+            stored = _interleaved(stored, shape.kv_heads)
         writer.add_tensor(f"{name}.weight", stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -108,23 +112,23 @@ def _describe(writer: gguf.GGUFWriter, pieces: list[Piece], shape: Shape) -> Non
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def _weights(pieces: list[Piece], shape: Shape) -> dict[str, _Matrix]:
-    """GGUF's tensor names → float32 arrays."""
+def weights(pieces: list[Piece], shape: Shape) -> dict[str, Matrix]:
+    """GGUF's tensor names → float32 arrays, in Hugging Face's rotary order."""
     rng = np.random.default_rng(shape.seed)
     dim = shape.dim
     kv_dim = shape.kv_heads * (dim // shape.heads)
 
-    def matrix(rows: int, columns: int) -> _Matrix:
+    def matrix(rows: int, columns: int) -> Matrix:
         return rng.normal(0, 1 / math.sqrt(columns), (rows, columns)).astype(np.float32)
 
     embeddings = rng.normal(0, 1, (len(pieces), dim)).astype(np.float32)
     embeddings[:, 0] = _ANCHOR
-    tensors: dict[str, _Matrix] = {"token_embd": embeddings}
+    tensors: dict[str, Matrix] = {"token_embd": embeddings}
     for layer in range(shape.layers):
         block = f"blk.{layer}."
         tensors[f"{block}attn_norm"] = np.ones(dim, np.float32)
-        tensors[f"{block}attn_q"] = _interleaved(matrix(dim, dim), shape.heads)
-        tensors[f"{block}attn_k"] = _interleaved(matrix(kv_dim, dim), shape.kv_heads)
+        tensors[f"{block}attn_q"] = matrix(dim, dim)
+        tensors[f"{block}attn_k"] = matrix(kv_dim, dim)
         tensors[f"{block}attn_v"] = matrix(kv_dim, dim)
         tensors[f"{block}attn_output"] = matrix(dim, dim)
         tensors[f"{block}ffn_norm"] = np.ones(dim, np.float32)
@@ -144,7 +148,7 @@ def _weights(pieces: list[Piece], shape: Shape) -> dict[str, _Matrix]:
     return tensors
 
 
-def _interleaved(matrix: _Matrix, heads: int) -> _Matrix:
+def _interleaved(matrix: Matrix, heads: int) -> Matrix:
     """GGUF's rotary order, from the halves in which Hugging Face's weights come."""
     columns = matrix.shape[1]
     return matrix.reshape(heads, 2, -1, columns).swapaxes(1, 2).reshape(matrix.shape)

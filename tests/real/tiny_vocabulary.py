@@ -9,11 +9,15 @@ from typing import NamedTuple
 __all__ = [
     "BOS",
     "CHAT_TEMPLATE",
+    "CONTROL",
     "EOS",
     "SAMPLED_LOGIT_STD",
+    "SPACE",
+    "USER",
     "Kind",
     "Piece",
     "biases",
+    "merges",
     "spoken",
     "vocabulary",
 ]
@@ -106,6 +110,16 @@ def vocabulary() -> list[Piece]:
     for text in SAID:
         add(text, -1e5)
     return pieces
+
+
+def merges() -> list[tuple[str, str]]:
+    """The pairs that byte-pair encoding joins to build the words, in their order."""
+    pairs = [
+        (SPACE + word[: end - 1], word[end - 1])
+        for word in WORDS
+        for end in range(1, len(word) + 1)
+    ]
+    return list(dict.fromkeys(pairs))
 
 
 def spoken(pieces: list[Piece]) -> list[bool]:
