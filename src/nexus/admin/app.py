@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from nexus.admin.answers import EXCEPTION_HANDLERS
 from nexus.admin.backends import backend_routes
 from nexus.admin.control import AdminControl
+from nexus.admin.dashboard import dashboard_routes
 from nexus.admin.events import event_routes
 from nexus.admin.models import model_routes
 from nexus.admin.observe import observe_routes
@@ -33,8 +34,9 @@ def admin_routes(control: AdminControl) -> list[AdminRoute]:
 
 
 def create_admin_app(control: AdminControl) -> Starlette:
-    """The application that answers ``/admin/v1/...`` and ``/v1/stats`` out of ``control``."""
+    """The application that answers ``/admin/v1/...`` and ``/v1/stats`` out of ``control``, and the
+    dashboard's files."""
     return Starlette(
-        routes=[*starlette_routes(admin_routes(control))],
+        routes=[*starlette_routes(admin_routes(control)), *dashboard_routes()],
         exception_handlers=EXCEPTION_HANDLERS,
     )

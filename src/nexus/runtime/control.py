@@ -71,10 +71,16 @@ class ControlPlane:
             raise refusal
 
     def handle(self, request: Request, connection: ServerConnection) -> Answering:
-        """Has the application answer. Raises ``ApiError`` when access is refused."""
-        self.admit(request)
-        if self._app is None:
-            self._app = self._make_app()
+        """Has the application answer. Raises ``ApiError`` when access to the API is refused; a
+        refusal to see the dashboard is a page."""
+        try:
+            self.admit(request)
+        except ApiError as refusal:
+            if request.path != b"/":
+                raise
+            app = _refused(refusal)
+        else:
+            app = self._app = self._app or self._make_app()
         target = request.path + (b"?" + request.query if request.query else b"")
         asked = AsgiRequest(
             method=request.method.decode("latin-1"),
@@ -90,7 +96,7 @@ class ControlPlane:
         )
         task = self._loop.create_task(
             run_asgi(
-                self._app,
+                app,
                 asked,
                 answering,
                 disconnected=answering.disconnected,
@@ -138,6 +144,12 @@ class ControlPlane:
     ) -> None:
         self._on_error(error, request_id)
         answering.fail(whole=state is AnswerState.WHOLE, untouched=state is AnswerState.NONE)
+
+
+def _refused(error: ApiError) -> AsgiApp:
+    from nexus.admin.dashboard import refusal_page  # brings Starlette
+
+    return refusal_page(error)
 
 
 class Answering:

@@ -50,6 +50,7 @@ const named = (name) => admin(`backends/${encodeURIComponent(name)}`);
 
 export const EVENTS_URL = admin("events");
 
+export const getSession = () => ask("GET", admin("session"));
 export const getBackends = async () => (await ask("GET", admin("backends"))).data;
 export const getStats = () => ask("GET", admin("stats"));
 export const getHistory = async (limit) => (await ask("GET", admin(`history?limit=${limit}`))).data;

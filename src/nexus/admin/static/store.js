@@ -2,7 +2,7 @@
 // that change without an event, and a whole reload whenever the stream (re)opens. So a gateway
 // that restarts, or a laptop that slept, needs no reload of the page.
 
-import { ApiFailure, EVENTS_URL, getBackends, getHealth, getHistory, getModels, getStats } from "./api.js";
+import { ApiFailure, EVENTS_URL, getBackends, getHealth, getHistory, getModels, getSession, getStats } from "./api.js";
 import { Series } from "./series.js";
 
 const HISTORY = 1000;
@@ -34,6 +34,7 @@ export class Store {
     this.timers = {};
     this.retry_ms = RETRY_FIRST_MS;
     this.source = null;
+    this.attempt = null;
     document.addEventListener("visibilitychange", () => this.visibilityChanged());
   }
 
@@ -49,22 +50,40 @@ export class Store {
 
   // --- connection ---
 
-  connect() {
+  /** Asks who we are, then listens. Whatever fails is tried again until it works. */
+  async connect() {
     this.close();
+    const attempt = (this.attempt = {});
+    try {
+      const { key_required, signed_in } = await getSession();
+      if (attempt !== this.attempt) return;
+      this.keyed = key_required;
+      if (signed_in) this.listen();
+      else this.set("signin");
+    } catch (failure) {
+      if (attempt === this.attempt) this.unreachable(failure);
+    }
+  }
+
+  listen() {
     const source = new EventSource(EVENTS_URL);
     this.source = source;
     source.addEventListener("open", () => this.opened(source));
-    source.addEventListener("error", () => this.failed(source));
+    source.addEventListener("error", () => {
+      if (source === this.source) this.unreachable(new ApiFailure(0, ""));
+    });
     source.addEventListener("request", (event) => {
       this.record(parsed(event.data));
       this.soon("figures", () => this.loadFigures(), FIGURES_MS);
     });
     source.addEventListener("backend", () => this.soon("backends", () => this.loadBackends()));
     source.addEventListener("config", () => this.soon("sync", () => this.sync()));
-    source.addEventListener("resync", () => this.soon("sync", () => this.sync()));
+    // We were too slow for some events: begin anew.
+    source.addEventListener("lost", () => this.soon("sync", () => this.sync()));
   }
 
   close() {
+    this.attempt = null;
     this.source?.close();
     this.source = null;
     for (const timer of Object.values(this.timers)) clearTimeout(timer);
@@ -84,22 +103,9 @@ export class Store {
     this.poll();
   }
 
-  /** EventSource tells nothing of why it failed: a plain request does. */
-  async failed(source) {
-    if (source !== this.source) return;
-    this.close();
-    try {
-      await getStats();
-      this.unreachable(new ApiFailure(0, ""));
-    } catch (failure) {
-      this.unreachable(failure);
-    }
-  }
-
   unreachable(failure) {
     this.close();
     if (failure.status === 401) {
-      this.keyed = true;
       this.set("signin");
       return;
     }
@@ -118,8 +124,8 @@ export class Store {
       return;
     }
     clearTimeout(this.timers.hide);
-    if (this.source === null && this.state !== "signin") this.connect();
-    else this.changed();
+    if (this.source !== null) this.soon("figures", () => this.loadFigures(), 0);
+    else if (this.state !== "signin") this.connect();
   }
 
   set(state, why = "") {
