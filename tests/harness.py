@@ -12,7 +12,13 @@ from typing import Any
 import httpx
 
 from nexus.config.loader import Loaded
-from nexus.config.schema import Config, HealthCheckConfig, RoutingConfig, ServerConfig
+from nexus.config.schema import (
+    Config,
+    DiscoveryConfig,
+    HealthCheckConfig,
+    RoutingConfig,
+    ServerConfig,
+)
 from nexus.core.backend import BackendSpec, EngineKind
 from nexus.demo.engine import FakeEngine
 from nexus.runtime.gateway import Gateway
@@ -50,7 +56,9 @@ def loaded(
     admin_key: str = "",
     **sections: Any,
 ) -> Loaded:
-    """A configuration for tests: a port from the kernel, everything else as given or default."""
+    """A configuration for tests: a port from the kernel, no discovery (it would find what runs on
+    the developer's machine), everything else as given or default."""
+    sections.setdefault("discovery", DiscoveryConfig(enabled=False))
     config = Config(
         server=ServerConfig(**{"port": 0, **(server or {})}),
         routing=RoutingConfig(**(routing or {})),

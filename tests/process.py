@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,22 +23,25 @@ DEADLINE_S = 20.0
 class NexusProcess:
     """``nexus ARGUMENTS`` as a context manager; whatever happens inside, the process ends with it.
 
-    Its log (standard error, JSON lines) is read all the time and kept in ``log``.
+    Its log (standard error, JSON lines) is read all the time and kept in ``log``. ``environment``
+    has further variables. Discovery is off unless they say otherwise: it would find what else runs
+    on this machine.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self._arguments = arguments
+        self._environment = {"NEXUS_DISCOVERY__ENABLED": "false", **(environment or {})}
         self.log: list[dict[str, Any]] = []
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("NEXUS_")}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("NEXUS_")}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "nexus", *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env=environment,
+            env={**inherited, **self._environment},
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()

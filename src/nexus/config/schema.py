@@ -172,7 +172,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
 
 
 class DiscoveryConfig(_Section, frozen=True, kw_only=True):
-    """How backends that nobody named are found and trusted. Not there yet: without effect."""
+    """How backends that nobody named are found and trusted."""
 
     enabled: Annotated[Flag, Meta(description="Look for backends.")] = True
     mdns: Annotated[Flag, Meta(description="Browse the local network by mDNS.")] = True

@@ -12,7 +12,7 @@ __all__ = ["Sighting"]
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """A server seen by a scan or announced by mDNS.
 
-    ``key`` names where it was seen (``scan:127.0.0.1:11434``, or the full name of an mDNS
+    ``key`` names where it was seen (``scan:localhost:11434``, or the full name of an mDNS
     instance): a later sighting under the same key replaces this one. ``addresses`` are IP
     literals, nearest first, link-local IPv6 with its scope (``fe80::1%eth0``). ``name`` is what to
     call it, printable, not yet unique. ``engine`` is ``None`` until somebody asks the server.

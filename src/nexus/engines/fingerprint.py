@@ -28,7 +28,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     ``engine`` is ``None`` when nothing there can be a backend; ``label`` names the program for
     people. ``evidence`` lists what it was told by. ``nexus``: another Nexus (never a backend that
     is found by itself, calls would circle). ``loading``: known, and not ready yet. ``needs_key``:
-    it refuses without a key.
+    it refuses without a key. ``silent``: no HTTP answer came at all, be it that it is no server of
+    that kind or too busy.
     """
 
     engine: EngineKind | None
@@ -38,6 +39,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     loading: bool = False
     needs_key: bool = False
     nexus: bool = False
+    silent: bool = False
 
 
 Fingerprinting = Generator[tuple[Ask, ...], tuple[Answer, ...], Fingerprint]
@@ -62,7 +64,7 @@ def fingerprint() -> Fingerprinting:
     """Asks ``/v1/models``, then what confirms or settles the suspicion."""
     (listing,) = yield (Ask("/v1/models"),)
     if listing.status == 0:
-        return _nothing(listing.error or "no answer")
+        return _nothing(listing.error or "no answer", silent=True)
     found = listed_entries(listing.body) if listing.status == 200 else None
     if _is_nexus(listing, found or []):
         return Fingerprint(
@@ -85,8 +87,8 @@ def fingerprint() -> Fingerprinting:
     return _nothing(f"/v1/models answered {listing.status} with something else than a model list")
 
 
-def _nothing(reason: str) -> Fingerprint:
-    return Fingerprint(engine=None, label="not an LLM server", reason=reason)
+def _nothing(reason: str, *, silent: bool = False) -> Fingerprint:
+    return Fingerprint(engine=None, label="not an LLM server", reason=reason, silent=silent)
 
 
 def _server(answer: Answer) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import uvloop
 
 from nexus.config.loader import Loaded
-from nexus.config.schema import Config, HealthCheckConfig, ServerConfig
+from nexus.config.schema import Config, DiscoveryConfig, HealthCheckConfig, ServerConfig
 from nexus.core.backend import BackendSpec, EngineKind
 from nexus.demo.fleet import start_demo_engines
 from nexus.runtime.serve import serve
@@ -30,6 +30,8 @@ async def _demo(port: int) -> int:
             config=Config(
                 server=ServerConfig(port=port),
                 health_check=HealthCheckConfig(interval_seconds=5.0),
+                # Its own engines and no others: what it shows is the same everywhere.
+                discovery=DiscoveryConfig(enabled=False),
             ),
             path=None,
             origins={},

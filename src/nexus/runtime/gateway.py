@@ -13,9 +13,12 @@ import socket
 import ssl
 import stat
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random, SystemRandom
 from time import monotonic
+
+from msgspec.structs import replace
 
 from nexus.config.loader import Loaded
 from nexus.config.schema import ServerConfig
@@ -44,6 +47,8 @@ from nexus.routing.router import Router
 from nexus.runtime.admin import Admin
 from nexus.runtime.asking import fetch_answer
 from nexus.runtime.control import ControlPlane
+from nexus.runtime.discovering import Discovery
+from nexus.runtime.probing import identify
 from nexus.runtime.settings import (
     health_settings,
     plane_limits,
@@ -79,6 +84,7 @@ class Gateway:
         self.loop = loop = asyncio.get_running_loop()
         self._log = get_logger("gateway")
         self.rng = rng or Random(SystemRandom().getrandbits(128))
+        self.instance_id = f"{self.rng.getrandbits(64):016x}"
         self._models_cut: set[tuple[str, str]] = set()
         self.stats = Stats(monotonic())
         self._access_log = access_log
@@ -126,6 +132,13 @@ class Gateway:
         self._probe_links: dict[str, Link] = {}
         self._checking: asyncio.Task[None] | None = None
         self._listeners: list[asyncio.Server] = []
+        self.discovery = Discovery(
+            config.discovery,
+            self,
+            interval_s=config.health_check.interval_seconds,
+            identify=identify,
+            on_error=lambda error: self.unexpected(error, "discovery"),
+        )
         self.store.subscribe(self._changed)
         for spec in loaded.backends:
             self.add_backend(spec)
@@ -160,6 +173,7 @@ class Gateway:
             )
         self._listeners.append(listener)
         self._checking = self.loop.create_task(self.checker.run())
+        await self.discovery.start()
 
     @property
     def port(self) -> int:
@@ -213,6 +227,7 @@ class Gateway:
         self.plane.cancel_all()
         self.events.close()
         await self._control.aclose()
+        await self.discovery.aclose()
         await self.checker.aclose()
         if self._checking is not None:
             await self._checking
@@ -239,8 +254,15 @@ class Gateway:
 
     # --- backends ---------------------------------------------------------------------------
 
-    def add_backend(self, spec: BackendSpec) -> Backend:
-        """Registers a backend and has it checked at once. Raises ``ValueError`` (name taken)."""
+    def add_backend(self, spec: BackendSpec, *, pending: bool = False) -> Backend:
+        """Registers a backend and has it checked at once; a ``pending`` one waits for
+        :meth:`approve_backend`. Raises ``ValueError`` (name taken, same server as another).
+
+        One that the operator names takes the place of a found one.
+        """
+        self._make_way(spec)
+        if pending:
+            return self.store.add(spec, status=BackendStatus.PENDING)
         backend = self.store.add(spec)
         self.checker.watch(backend)
         return backend
@@ -248,6 +270,7 @@ class Gateway:
     def change_backend(self, spec: BackendSpec) -> Backend:
         """Takes a changed spec of a known name. Raises ``KeyError``, ``ValueError`` (same server
         as another)."""
+        self._make_way(spec)
         backend = self.store.replace(spec)
         if backend.status is not BackendStatus.PENDING:
             self.checker.watch(backend)
@@ -260,12 +283,45 @@ class Gateway:
         return backend
 
     def remove_backend(self, name: str) -> None:
-        """Forgets a backend; running calls finish. Raises ``KeyError``."""
+        """Forgets a backend, as the operator wishes: it is not found again. Running calls finish.
+        Raises ``KeyError``."""
+        self.forget_backend(name)
+        self.discovery.dismiss(name)
+
+    # --- Fleet, for discovery ---------------------------------------------------------------
+
+    def backends(self) -> Mapping[str, Backend]:
+        """Every backend, by name."""
+        return self.store.snapshot.backends
+
+    def listeners(self) -> list[tuple[str, int]]:
+        """The addresses and ports it listens on."""
+        names = [sock.getsockname() for one in self._listeners for sock in one.sockets]
+        return [(name[0], name[1]) for name in names if isinstance(name, tuple)]
+
+    def move_backend(self, name: str, url: str) -> None:
+        """Has a backend reached at ``url``. Raises ``KeyError``, ``ValueError``."""
+        self.change_backend(replace(self.store.snapshot.backends[name].spec, url=url))
+
+    def forget_backend(self, name: str) -> None:
+        """Takes a backend out; running calls finish. Raises ``KeyError``."""
         self.store.remove(name)
         self.checker.forget(name)
         link = self._probe_links.pop(name, None)
         if link is not None:
             link.pool.close()
+
+    def _make_way(self, spec: BackendSpec) -> None:
+        """What the operator names wins over what was found by that name, or is that server."""
+        if not spec.source.named_by_operator:
+            return  # and a change of a found one is no reason to forget it
+        for find in (self._named, self.store.same_server):
+            found = find(spec)
+            if found is not None and not found.spec.source.named_by_operator:
+                self.forget_backend(found.name)
+
+    def _named(self, spec: BackendSpec) -> Backend | None:
+        return self.store.snapshot.backends.get(spec.name)
 
     async def _ask(self, backend: Backend, ask: Ask, timeout_s: float) -> Answer:
         name = backend.spec.name

@@ -1,0 +1,361 @@
+"""What becomes of what was seen: the rules of discovery, without I/O or clock.
+
+Scanner and mDNS browser tell :meth:`Directory.seen` and :meth:`~Directory.gone`; the directory
+decides which servers are new, which are known already, which are trusted, and when one that is gone
+is forgotten. It acts through :class:`~nexus.discovery.found.Outside`.
+
+Nothing that the operator named is ever touched: a found server that turns out to be one of those is
+that backend.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from math import inf
+
+from nexus.core.backend import Backend, BackendSpec, BackendStatus, EngineKind
+from nexus.core.limits import TokenBucket
+from nexus.discovery.found import Finding, FoundServer, Outside, Place, Policy, Question, Stage
+from nexus.discovery.naming import base_name, unique_name
+from nexus.discovery.nearness import identity, may_be_used, url_of
+from nexus.discovery.sane import usable
+from nexus.discovery.sighting import Sighting
+
+__all__ = ["Directory"]
+
+_ASKED_AT_ONCE = 30.0
+_ASKED_PER_S = 5.0
+"""New servers are asked what they are at this rate, after so many at once."""
+_REMEMBERED_MAX = 1024
+_UNREACHABLE_S = 1.0
+_INTERVALS_MAX = 10
+"""A server that is of no use is asked again after 1, 2, 4, ... and at most so many intervals (one
+that gives no answer: after 1, 2, 4, ... seconds)."""
+
+
+class Directory:
+    """Every server that was found. All times are monotonic seconds."""
+
+    def __init__(self, policy: Policy, outside: Outside) -> None:
+        self._policy = policy
+        self._outside = outside
+        self._servers: dict[int, FoundServer] = {}
+        self._by_key: dict[str, FoundServer] = {}
+        self._numbers = 0
+        self._rate = TokenBucket(_ASKED_AT_ONCE, _ASKED_PER_S)
+        self._names: OrderedDict[tuple[str, Place], str] = OrderedDict()
+        self._dismissed: OrderedDict[Place, None] = OrderedDict()
+
+    @property
+    def servers(self) -> int:
+        """How many servers are kept in mind."""
+        return len(self._servers)
+
+    # --- what is seen -----------------------------------------------------------------------
+
+    def seen(self, sighting: Sighting, now_s: float) -> None:
+        """A server was seen, or seen again, or tells something new under a known key."""
+        known = self._by_key.get(sighting.key)
+        try:
+            sighting = usable(sighting)
+        except ValueError as error:
+            self._outside.note("unusable_advert", name=sighting.name, why=str(error))
+            self.gone(sighting.key, now_s)
+            return
+        if known is not None and known.sightings[sighting.key] == sighting:
+            return
+        who = identity(sighting.addresses, self._outside.is_own)
+        place = (who, sighting.port, sighting.base_path)
+        if known is not None and len(known.sightings) > 1 and not _same(known.place, place):
+            self.gone(sighting.key, now_s)  # the other sightings were of another server
+            known = None
+        server = known or self._at(place) or self._new_server(sighting)
+        if server is None:
+            return
+        server.sightings[sighting.key] = sighting
+        self._by_key[sighting.key] = server
+        server.gone_at_s = None
+        server.gather(self._outside.is_own)
+        server.tries = 0
+        if server.stage is not Stage.ASKED:
+            self._judge(server, now_s)
+
+    def gone(self, key: str, now_s: float) -> None:
+        """It said goodbye, or listens no more. Unknown keys are ignored."""
+        server = self._by_key.pop(key, None)
+        if server is None:
+            return
+        del server.sightings[key]
+        server.gather(self._outside.is_own)
+        if server.sightings:
+            self._judge(server, now_s)
+        elif server.name is None:
+            self._drop(server)
+        else:
+            server.gone_at_s = now_s
+
+    def told(self, finding: Finding, now_s: float) -> None:
+        """The answer to ``Outside.ask``."""
+        server = self._servers.get(finding.server)
+        if server is None or server.stage is not Stage.ASKED:
+            return
+        if server.name is not None:
+            server.stage = Stage.BACKEND
+        if not server.sightings:
+            return
+        interval_s = self._policy.interval_s
+        found, address = finding.found, finding.address
+        if found is None or address is None:
+            self._leave(server, now_s, _UNREACHABLE_S, "unreachable")
+        elif found.nexus:
+            self._leave(server, now_s, interval_s, "another_nexus")
+        elif found.silent:
+            self._leave(server, now_s, _UNREACHABLE_S, "silent", why=found.reason)
+        elif found.engine is None:
+            self._leave(server, now_s, interval_s, "not_an_llm_server", why=found.reason)
+        elif found.needs_key and found.engine is EngineKind.GENERIC:
+            self._leave(server, now_s, interval_s, "wants_a_key", why=found.reason)
+        elif address not in server.reachable or self._twin(server) is not None:
+            self._judge(server, now_s)  # things changed meanwhile
+        else:
+            self._use(server, address, found.engine, pending=not self._trusts(server, address))
+            server.again_at_s = now_s + interval_s
+
+    def queried(self, name: str, answered: bool, now_s: float) -> None:
+        """The answer to ``Outside.query``: whether ``name`` is still announced."""
+        for server in list(self._servers.values()):
+            if server.name != name:
+                continue
+            if answered or server.scanned or server.ill_since_s is None:
+                server.query_at_s = now_s + self._policy.grace_s
+            else:
+                self._forget(server, "unhealthy, and announced no more")
+
+    def dismiss(self, name: str) -> None:
+        """The operator removed backend ``name``: if it was found, it is not found again."""
+        for server in self._servers.values():
+            if server.name == name:
+                server.name = None
+                server.stage = Stage.DISMISSED
+                self._dismissed[server.place] = None
+                if len(self._dismissed) > _REMEMBERED_MAX:
+                    self._dismissed.popitem(last=False)
+
+    def tick(self, now_s: float) -> None:
+        """Does what time brings: removals, further tries. To be called every few seconds."""
+        backends = self._outside.backends()
+        named = [one for one in backends.values() if one.spec.source.named_by_operator]
+        for server in list(self._servers.values()):
+            if server.name is not None:
+                self._mind(server, backends.get(server.name), named, now_s)
+            elif server.stage in (Stage.WAITING, Stage.SAME) or (
+                server.stage is Stage.LEFT and now_s >= server.again_at_s
+            ):
+                self._judge(server, now_s)
+
+    # --- rules ------------------------------------------------------------------------------
+
+    def _judge(self, server: FoundServer, now_s: float) -> None:
+        """Decides what becomes of a server that is there."""
+        sighting = server.sighting
+        if any(_same(server.place, one) for one in self._dismissed):
+            server.stage = Stage.DISMISSED
+            return
+        if any(self._outside.is_me(address, sighting.port) for address in server.reachable):
+            self._leave(server, now_s, inf, "itself")
+            return
+        if sighting.nexus and server.name is None:
+            self._leave(server, now_s, inf, "another_nexus")
+            return
+        twin = self._twin(server)
+        if twin is not None:
+            self._yield_to(server, twin)
+            return
+        if server.name is not None and server.url in server.urls:
+            server.stage = Stage.BACKEND
+            return
+        addresses = self._to_ask(server)
+        if not addresses:
+            self._use(server, server.reachable[0], sighting.engine, pending=True)
+            return
+        self._ask(server, addresses, now_s)
+
+    def _ask(self, server: FoundServer, addresses: tuple[str, ...], now_s: float) -> None:
+        if not self._rate.take(now_s):
+            if server.name is None:
+                server.stage = Stage.WAITING
+            return
+        server.stage = Stage.ASKED
+        self._outside.ask(
+            Question(
+                server=server.number,
+                addresses=addresses,
+                port=server.sighting.port,
+                base_path=server.sighting.base_path,
+            )
+        )
+
+    def _mind(
+        self, server: FoundServer, backend: Backend | None, named: list[Backend], now_s: float
+    ) -> None:
+        """Looks after a server that is a backend."""
+        if backend is None:
+            server.name = None  # somebody took it out
+            server.stage = Stage.WAITING
+            if not server.sightings:
+                self._drop(server)
+            return
+        if server.gone_at_s is not None:
+            if now_s - server.gone_at_s >= self._policy.grace_s:
+                self._forget(server, "gone for the grace period")
+            return
+        for twin in named:
+            if self._is(server, twin):
+                self._yield_to(server, twin)
+                return
+        if backend.status is not BackendStatus.UNHEALTHY:
+            server.ill_since_s = None
+            return
+        if server.ill_since_s is None:
+            server.ill_since_s = now_s
+            server.query_at_s = now_s + self._policy.grace_s
+        if now_s >= server.query_at_s and not server.scanned:
+            server.query_at_s = inf
+            self._outside.query(backend.name, tuple(server.sightings))
+        elif now_s >= server.again_at_s and server.stage is Stage.BACKEND:
+            # Another of its addresses may do, or it was not reached by the one in use.
+            addresses = self._to_ask(server)
+            if len(addresses) > 1 or server.url not in server.urls:
+                self._ask(server, addresses, now_s)
+
+    def _use(
+        self, server: FoundServer, address: str, engine: EngineKind | None, *, pending: bool
+    ) -> None:
+        """Makes it a backend, or moves the one that it is to ``address``."""
+        sighting = server.sighting
+        url = url_of(address, sighting.port, sighting.base_path)
+        if server.name is not None:
+            if url != server.url:
+                server.url = url
+                self._outside.move(server.name, url)
+            return
+        # What an advert says of the engine counts where asking cannot tell; else the checks find it
+        # out, now and whenever another engine has taken its place.
+        advert_decides = pending or engine is EngineKind.GENERIC
+        name = self._name(server, engine)
+        added = self._outside.add(
+            BackendSpec(
+                name=name,
+                url=url,
+                engine=sighting.engine if advert_decides else None,
+                source=sighting.source,
+                forward_authorization=True if self._policy.forward_authorization else None,
+            ),
+            pending=pending,
+        )
+        server.stage = Stage.BACKEND if added else Stage.SAME
+        if added:
+            server.name, server.url = name, url
+            server.ill_since_s, server.tries = None, 0
+
+    def _leave(
+        self, server: FoundServer, now_s: float, first_s: float, kind: str, **fields: object
+    ) -> None:
+        """It is of no use now."""
+        longest_s = inf if first_s == inf else _INTERVALS_MAX * self._policy.interval_s
+        server.again_at_s = now_s + min(first_s * 2**server.tries, longest_s)
+        server.tries = min(server.tries + 1, 20)
+        if server.name is None:
+            server.stage = Stage.LEFT
+            sighting = server.sighting
+            where = url_of(server.reachable[0], sighting.port, sighting.base_path)
+            self._outside.note(kind, name=sighting.name, url=where, **fields)
+
+    def _yield_to(self, server: FoundServer, twin: Backend) -> None:
+        if server.name is not None:
+            self._outside.remove(server.name, f"it is backend '{twin.name}'")
+            server.name = None
+        server.stage = Stage.SAME
+
+    def _forget(self, server: FoundServer, why: str) -> None:
+        if server.name is not None:
+            self._outside.remove(server.name, why)
+        self._drop(server)
+
+    # --- who is who -------------------------------------------------------------------------
+
+    def _twin(self, server: FoundServer) -> Backend | None:
+        """Another backend that is this server."""
+        for backend in self._outside.backends().values():
+            if backend.name != server.name and self._is(server, backend):
+                return backend
+        return None
+
+    def _is(self, server: FoundServer, backend: Backend) -> bool:
+        address = backend.address
+        if address.port != server.sighting.port:
+            return False
+        if (
+            not backend.spec.source.named_by_operator
+            and address.base_path != server.sighting.base_path
+        ):
+            return False  # what the operator named stands for its port, whatever the path
+        hosts = self._outside.addresses_of(address.host)
+        return bool(hosts) and _overlap(server.who, identity(hosts, self._outside.is_own))
+
+    def _at(self, place: Place) -> FoundServer | None:
+        for server in self._servers.values():
+            if _same(server.place, place):
+                return server
+        return None
+
+    def _trusts(self, server: FoundServer, address: str) -> bool:
+        """Whether it is used unasked. All of this machine's addresses are as good as loopback."""
+        return may_be_used("127.0.0.1" if server.here else address, self._policy.auto_approve)
+
+    def _to_ask(self, server: FoundServer) -> tuple[str, ...]:
+        """The addresses that may be asked: what waits for approval is not even talked to, except
+        on this machine, where every open port would be waiting else."""
+        if server.scanned:
+            return server.reachable
+        return tuple(one for one in server.reachable if self._trusts(server, one))
+
+    def _name(self, server: FoundServer, engine: EngineKind | None) -> str:
+        """A name of its own, the same as the last time it was found here."""
+        base = base_name(server.sighting, engine)
+        key = (base, server.place)
+        name = unique_name(self._names.get(key, base), self._outside.backends())
+        self._names[key] = name
+        self._names.move_to_end(key)
+        if len(self._names) > _REMEMBERED_MAX:
+            self._names.popitem(last=False)
+        return name
+
+    # --- how many ---------------------------------------------------------------------------
+
+    def _new_server(self, first: Sighting) -> FoundServer | None:
+        if len(self._servers) >= self._policy.servers_max:
+            useless = (one for one in self._servers.values() if one.stage is Stage.LEFT)
+            oldest = next(useless, None)
+            if oldest is None:
+                self._outside.note("too_many_servers", most=self._policy.servers_max)
+                return None
+            self._drop(oldest)
+        self._numbers += 1
+        server = self._servers[self._numbers] = FoundServer(self._numbers, first)
+        return server
+
+    def _drop(self, server: FoundServer) -> None:
+        for key in server.sightings:
+            del self._by_key[key]
+        del self._servers[server.number]
+
+
+def _same(one: Place, other: Place) -> bool:
+    return one[1:] == other[1:] and _overlap(one[0], other[0])
+
+
+def _overlap(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether they are one server: one knows all addresses that the other knows, and perhaps more.
+    An address alone in common proves nothing (Docker's bridge has the same one everywhere)."""
+    return one <= other or other <= one

@@ -1,0 +1,332 @@
+"""Discovery at work: what looks around, the directory that decides, the registry that it changes.
+
+All in the event loop of the gateway; nothing here may raise into it, and nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import Protocol
+
+from nexus import __version__
+from nexus.config.schema import DiscoveryConfig
+from nexus.core.backend import Backend, BackendSpec
+from nexus.discovery.announce import MdnsAnnouncer, beyond_loopback
+from nexus.discovery.directory import Directory
+from nexus.discovery.found import Finding, Policy, Question
+from nexus.discovery.mdns import MdnsBrowser
+from nexus.discovery.multicast import Multicast
+from nexus.discovery.nearness import Nearness, nearness
+from nexus.discovery.own import is_own_address
+from nexus.discovery.scan import LoopbackScanner, listens
+from nexus.discovery.sighting import Sighting
+from nexus.engines.fingerprint import Fingerprint
+from nexus.telemetry.logs import get_logger
+
+__all__ = ["Discovery", "Fleet"]
+
+_CONNECT_S = 1.0
+_RESOLVE_S = 1.0
+_ASKED_AT_ONCE = 16
+_TICK_S = 2.0
+_TICKS_PER_GRACE = 5
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+class Fleet(Protocol):
+    """What discovery changes and knows of the gateway. ``instance_id`` tells it from others."""
+
+    instance_id: str
+
+    def backends(self) -> Mapping[str, Backend]:
+        """Every backend known, by name."""
+
+    def listeners(self) -> list[tuple[str, int]]:
+        """Where this gateway listens: addresses (``0.0.0.0`` and ``::`` too) and ports."""
+
+    def add_backend(self, spec: BackendSpec, *, pending: bool = False) -> Backend:
+        """Takes in a backend. Raises ``ValueError``."""
+
+    def move_backend(self, name: str, url: str) -> None:
+        """Changes where a backend is reached. Raises ``KeyError``, ``ValueError``."""
+
+    def forget_backend(self, name: str) -> None:
+        """Takes out a backend. Raises ``KeyError``."""
+
+
+class Discovery:
+    """Finds backends from :meth:`start` to :meth:`aclose`.
+
+    ``identify`` finds out which program answers at a URL; ``on_error`` takes faults of our own.
+    ``interval_s`` is between two looks at this machine's ports.
+    """
+
+    def __init__(
+        self,
+        settings: DiscoveryConfig,
+        fleet: Fleet,
+        *,
+        interval_s: float,
+        identify: Callable[[str], Awaitable[Fingerprint]],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._interval_s = interval_s
+        self._identify = identify
+        self._on_error = on_error
+        self._log = get_logger("discovery")
+        self._noted: set[str] = set()
+        self._resolved: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._places = asyncio.Semaphore(_ASKED_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._multicast = Multicast()
+        self._browser: MdnsBrowser | None = None
+        self._announcer: MdnsAnnouncer | None = None
+        self.directory = Directory(
+            Policy(
+                auto_approve=settings.auto_approve,
+                grace_s=settings.grace_period_seconds,
+                interval_s=interval_s,
+                forward_authorization=settings.forward_authorization,
+            ),
+            self,
+        )
+        self._scanner = LoopbackScanner(
+            settings.scan_ports if settings.scan else (),
+            on_seen=self.seen,
+            on_gone=self.gone,
+            skip=self._needs_no_look,
+        )
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begins to look around; returns at once. Does nothing when discovery is off."""
+        settings = self._settings
+        if not settings.enabled:
+            return
+        self._spawn(self._keep_ticking())
+        if self._scanner.ports:
+            self._spawn(self._keep_scanning())
+        if settings.mdns or settings.announce:
+            self._spawn(self._start_mdns())
+
+    async def aclose(self) -> None:
+        """Ends it all, and withdraws our advert. Backends that were found stay."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for user in (self._announcer, self._browser):
+            if user is not None:
+                await self._guarded(user.aclose())
+
+    async def scan_now(self) -> None:
+        """Looks at this machine's ports now."""
+        await self._scanner.scan()
+
+    def dismiss(self, name: str) -> None:
+        """The operator removed this backend: it is not found again."""
+        self.directory.dismiss(name)
+
+    def seen(self, sighting: Sighting) -> None:
+        """Somebody saw a server."""
+        self.directory.seen(sighting, monotonic())
+
+    def gone(self, key: str) -> None:
+        """What was seen under ``key`` is there no more."""
+        self.directory.gone(key, monotonic())
+
+    async def _start_mdns(self) -> None:
+        """Browses and announces. What goes wrong with multicast is said there, once."""
+        settings = self._settings
+        where = [(host, port) for host, port in self._fleet.listeners() if beyond_loopback(host)]
+        if settings.mdns:
+            self._browser = MdnsBrowser(
+                settings.service_types,
+                self.seen,
+                self.gone,
+                own_id=self._fleet.instance_id,
+                multicast=self._multicast,
+            )
+            await self._browser.start()
+        if settings.announce and where:
+            self._announcer = MdnsAnnouncer(
+                host=where[0][0],
+                port=where[0][1],
+                instance_id=self._fleet.instance_id,
+                version=__version__,
+                multicast=self._multicast,
+            )
+            await self._announcer.start()
+
+    async def _keep_scanning(self) -> None:
+        while True:
+            await self._guarded(self._scanner.scan())
+            await asyncio.sleep(self._interval_s)
+
+    async def _keep_ticking(self) -> None:
+        grace_s = self._settings.grace_period_seconds
+        period_s = min(_TICK_S, max(0.05, grace_s / _TICKS_PER_GRACE))
+        while True:
+            await asyncio.sleep(period_s)
+            try:
+                self.directory.tick(monotonic())
+            except Exception as error:
+                self._on_error(error)
+
+    def _needs_no_look(self, port: int) -> bool:
+        """Ours, or a backend's that is well: its health checks look at it."""
+        if any(self.is_me(address, port) for address in _LOOPBACK):
+            return True
+        return any(
+            backend.routable
+            and backend.address.port == port
+            and any(
+                nearness(one) is Nearness.LOOPBACK
+                for one in self.addresses_of(backend.address.host)
+            )
+            for backend in self._fleet.backends().values()
+        )
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._on_error(error)
+
+    # --- Outside, for the directory ---------------------------------------------------------
+
+    def backends(self) -> Mapping[str, Backend]:
+        """Every backend known, by name."""
+        return self._fleet.backends()
+
+    def is_own(self, address: str) -> bool:
+        """Whether this machine has the address."""
+        return is_own_address(address)
+
+    def is_me(self, address: str, port: int) -> bool:
+        """Whether this gateway listens there."""
+        for host, own_port in self._fleet.listeners():
+            if own_port != port:
+                continue
+            if host == address or (host in ("0.0.0.0", "::") and is_own_address(address)):  # noqa: S104
+                return True
+        return False
+
+    def addresses_of(self, host: str) -> tuple[str, ...]:
+        """A literal itself; a name's addresses as last resolved, none if never."""
+        if host == "localhost":
+            return _LOOPBACK
+        if nearness(host) is not Nearness.UNUSABLE:
+            return (host,)
+        return self._resolved.get(host, (0.0, ()))[1]
+
+    def ask(self, question: Question) -> None:
+        """Finds out what answers, then tells the directory."""
+        self._spawn(self._find_out(question))
+
+    def query(self, name: str, keys: tuple[str, ...]) -> None:
+        """Whether anybody still announces it."""
+        self._spawn(self._ask_again(name, keys))
+
+    def add(self, spec: BackendSpec, *, pending: bool) -> bool:
+        """Takes in a backend."""
+        try:
+            self._fleet.add_backend(spec, pending=pending)
+        except ValueError as error:
+            self._log.info("discovery_ignored", kind="known", url=spec.url, why=str(error))
+            return False
+        self._log.info(
+            "backend_found",
+            backend=spec.name,
+            url=spec.url,
+            source=spec.source.value,
+            **({"hint": f"use it: nexus backends approve {spec.name}"} if pending else {}),
+        )
+        return True
+
+    def remove(self, name: str, why: str) -> None:
+        """Takes out a backend."""
+        with suppress(KeyError):
+            self._fleet.forget_backend(name)
+            self._log.info("backend_removed", backend=name, reason=why)
+
+    def move(self, name: str, url: str) -> None:
+        """It has another address now."""
+        try:
+            self._fleet.move_backend(name, url)
+        except (KeyError, ValueError) as error:
+            self._log.info("discovery_ignored", kind="known", url=url, why=str(error))
+        else:
+            self._log.info("backend_moved", backend=name, url=url)
+
+    def note(self, kind: str, **fields: object) -> None:
+        """One line for each kind; the others are for those who look for a fault."""
+        log = self._log.debug if kind in self._noted else self._log.info
+        self._noted.add(kind)
+        log("discovery_ignored", kind=kind, **fields)
+
+    # --- asking -----------------------------------------------------------------------------
+
+    async def _find_out(self, question: Question) -> None:
+        finding = Finding(server=question.server)
+        try:
+            async with self._places:
+                await self._resolve_names(question.port)
+                reached = await asyncio.gather(
+                    *(listens(one, question.port, _CONNECT_S) for one in question.addresses)
+                )
+                for address, there in zip(question.addresses, reached, strict=True):
+                    if there:
+                        found = await self._identify(question.url(address))
+                        finding = Finding(server=question.server, address=address, found=found)
+                        break
+        finally:
+            self.directory.told(finding, monotonic())
+
+    async def _ask_again(self, name: str, keys: tuple[str, ...]) -> None:
+        answered = False
+        if self._browser is not None:
+            told = await asyncio.gather(*(self._browser.ask_again(key) for key in keys))
+            answered = any(told)
+        self.directory.queried(name, answered, monotonic())
+
+    async def _resolve_names(self, port: int) -> None:
+        """Learns the addresses of backends on ``port`` that are named by host name: one of them may
+        be the server that was just seen."""
+        now_s = monotonic()
+        hosts = {
+            backend.address.host
+            for backend in self._fleet.backends().values()
+            if backend.address.port == port and not self._is_fresh(backend.address.host, now_s)
+        }
+        if hosts:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RESOLVE_S):
+                    await asyncio.gather(*(self._resolve(host) for host in hosts))
+
+    def _is_fresh(self, host: str, now_s: float) -> bool:
+        if host == "localhost" or nearness(host) is not Nearness.UNUSABLE:
+            return True
+        known = self._resolved.get(host)
+        return known is not None and now_s - known[0] < self._interval_s
+
+    async def _resolve(self, host: str) -> None:
+        try:
+            infos = await asyncio.get_running_loop().getaddrinfo(
+                host, None, type=socket.SOCK_STREAM
+            )
+        except OSError:
+            infos = []
+        addresses = tuple(dict.fromkeys(str(info[4][0]) for info in infos))
+        self._resolved[host] = (monotonic(), addresses)
