@@ -22,7 +22,7 @@ from nexus.http1.headers import Headers
 from nexus.http1.message import Request
 from nexus.http1.pool import Dial, DialHandler, Pool
 from nexus.http1.server import ClientHandler, HttpServer, ServerConnection, ServerLimits
-from nexus.http1.upstream import UpstreamConnection
+from nexus.http1.upstream import AnswerMemo, UpstreamConnection
 from nexus.proxy.link import Link
 from nexus.proxy.plane import DataPlane, PlaneLimits
 from nexus.routing.router import Router
@@ -162,6 +162,7 @@ class HandPool:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.answers = AnswerMemo()
         self.dials: list[Dial] = []
         self.idle_ones: list[UpstreamConnection] = []
         self.wires: dict[UpstreamConnection, Wire] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from nexus.http1.headers import Headers
+from nexus.http1.known_head import KnownHead
 
 __all__ = ["HeadMemo", "Request", "kept_id"]
 
@@ -19,7 +20,8 @@ def kept_id(value: bytes | None) -> str | None:
 
 class HeadMemo:
     """A head that was checked before, kept by its connection: clients send the same one again and
-    again, their Content-Length apart. ``reading`` is what the service made of its fields."""
+    again, their Content-Length apart. ``raw`` are its bytes, once they are known; ``reading`` is
+    what the service made of its fields."""
 
     __slots__ = (
         "after",
@@ -30,6 +32,7 @@ class HeadMemo:
         "method",
         "path",
         "query",
+        "raw",
         "reading",
         "target",
         "version",
@@ -50,6 +53,18 @@ class HeadMemo:
         self.before = headers if length_at is None else headers[:length_at]
         self.after: Headers = [] if length_at is None else headers[length_at + 1 :]
         self.reading: object = None
+        self.raw: KnownHead | None = None
+
+    def repeated(self, data: bytes) -> tuple[Headers, bytes] | None:
+        """Fields and body of ``data`` when it is this head again with its body and nothing else;
+        ``None`` when the parser must look."""
+        found = None if self.raw is None else self.raw.body_of(data)
+        if found is None:
+            return None
+        digits, body = found
+        if self.length_at is None:
+            return self.before, body
+        return [*self.before, (b"content-length", digits), *self.after], body
 
     def matches(self, headers: Headers) -> bool:
         """Whether ``headers`` are the same fields but for the value of Content-Length."""

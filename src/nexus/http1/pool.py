@@ -9,14 +9,15 @@ import asyncio
 import errno
 import socket
 import ssl
+from time import monotonic
 from typing import Protocol, cast
 
 from nexus.core.backend import BackendUrl
 from nexus.core.errors import AttemptFailure, FailureKind
-from nexus.http1.timers import DeadlineQueue, DeadlineQueues
+from nexus.http1.timers import Sweep
 from nexus.http1.tls import upstream_context
 from nexus.http1.tunnel import Proxy, open_tunnel
-from nexus.http1.upstream import UpstreamConnection
+from nexus.http1.upstream import AnswerMemo, UpstreamConnection
 
 __all__ = ["Dial", "DialHandler", "Pool", "connect_failure"]
 
@@ -64,11 +65,12 @@ class Pool:
         "_connections",
         "_dials",
         "_idle",
-        "_idle_timers",
+        "_idle_sweep",
         "_loop",
         "_proxy",
         "_tls",
         "_tls_error",
+        "answers",
         "connect_timeout_s",
         "idle_max",
         "idle_s",
@@ -94,12 +96,12 @@ class Pool:
         self.idle_s = idle_s
         self.connect_timeout_s = connect_timeout_s
         self.opened_total = 0
-        self._idle: dict[UpstreamConnection, DeadlineQueue[UpstreamConnection]] = {}
+        self._idle: dict[UpstreamConnection, float] = {}
+        """Until when each may idle, monotonic seconds."""
         self._connections: set[UpstreamConnection] = set()
         self._dials: set[asyncio.Task[None]] = set()
-        self._idle_timers: DeadlineQueues[UpstreamConnection] = DeadlineQueues(
-            loop, UpstreamConnection.close
-        )
+        self._idle_sweep = Sweep(loop, min(0.5, max(0.01, idle_s / 10)), self._close_stale)
+        self.answers = AnswerMemo()
         self._tls: ssl.SSLContext | None = None
         self._tls_error = ""
         if address.tls:
@@ -122,8 +124,7 @@ class Pool:
         """A free connection, the one used last, or ``None``."""
         idle = self._idle
         while idle:
-            connection, timer = idle.popitem()
-            timer.discard(connection)
+            connection, _ = idle.popitem()
             if connection.usable:
                 return connection
         return None
@@ -139,8 +140,7 @@ class Pool:
     def close_idle(self) -> None:
         """Closes the free connections (the network changed, the machine slept)."""
         while self._idle:
-            connection, timer = self._idle.popitem()
-            timer.discard(connection)
+            connection, _ = self._idle.popitem()
             connection.close()
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class Pool:
         self.close_idle()
         for connection in list(self._connections):
             connection.discard()
-        self._idle_timers.clear()
+        self._idle_sweep.stop()
 
     # --- UpstreamOwner --------------------------------------------------------------------
 
@@ -162,16 +162,21 @@ class Pool:
         limit_s = connection.idle_limit_s
         # A second less than the backend allows: it must not close while we reuse.
         idle_s = self.idle_s if limit_s is None else max(0.5, min(self.idle_s, limit_s - 1.0))
-        timer = self._idle_timers.of(idle_s)
-        self._idle[connection] = timer
-        timer.add(connection)
+        self._idle[connection] = monotonic() + idle_s
+        self._idle_sweep.wake()
 
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection is gone."""
         self._connections.discard(connection)
-        timer = self._idle.pop(connection, None)
-        if timer is not None:
-            timer.discard(connection)
+        self._idle.pop(connection, None)
+
+    def _close_stale(self) -> bool:
+        """Closes who has idled for its time; whether others are idle."""
+        now_s = monotonic()
+        for connection in [one for one, until_s in self._idle.items() if until_s <= now_s]:
+            del self._idle[connection]
+            connection.close()
+        return bool(self._idle)
 
     # --- dialling -------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ import re
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from math import inf
+from time import monotonic
 from typing import Protocol, cast
 
 import httptools
@@ -20,8 +22,10 @@ import msgspec
 
 from nexus.core.errors import ApiError
 from nexus.core.limits import Budget
+from nexus.http1.headers import Headers
+from nexus.http1.known_head import KnownHead
 from nexus.http1.message import HeadMemo, Request
-from nexus.http1.timers import DeadlineQueue
+from nexus.http1.timers import DeadlineQueue, Sweep
 
 __all__ = ["ClientHandler", "HttpServer", "ServerConnection", "ServerLimits", "Service"]
 
@@ -85,12 +89,12 @@ class HttpServer:
     """What all client connections share: limits, timers, the body budget, the set of them."""
 
     __slots__ = (
+        "_idle_sweep",
         "body_timer",
         "budget",
         "connections",
         "draining",
         "head_timer",
-        "idle_timer",
         "limits",
         "linger_timer",
         "loop",
@@ -119,7 +123,8 @@ class HttpServer:
 
         self.head_timer = timer(limits.head_s, ServerConnection.on_head_timeout)
         self.body_timer = timer(limits.body_s, ServerConnection.on_body_timeout)
-        self.idle_timer = timer(limits.idle_s, ServerConnection.on_idle_timeout)
+        # A few seconds late is early enough for a connection that nobody uses.
+        self._idle_sweep = Sweep(loop, min(5.0, max(0.01, limits.idle_s / 20)), self._close_idle)
         self.linger_timer = timer(_LINGER_S, ServerConnection.on_linger_timeout)
         self.stall_timer = timer(limits.body_s, ServerConnection.on_stall_timeout)
 
@@ -148,11 +153,23 @@ class HttpServer:
         for timer in (
             self.head_timer,
             self.body_timer,
-            self.idle_timer,
             self.linger_timer,
             self.stall_timer,
         ):
             timer.clear()
+        self._idle_sweep.stop()
+
+    def joined(self, connection: ServerConnection) -> None:
+        """A connection came."""
+        self.connections.add(connection)
+        self._idle_sweep.wake()
+
+    def _close_idle(self) -> bool:
+        """Closes who was kept alive and not used for long; whether anybody is left to watch."""
+        since_s = monotonic() - self.limits.idle_s
+        for connection in [one for one in self.connections if one.idle_since_s <= since_s]:
+            connection.close_if_idle()
+        return bool(self.connections)
 
 
 class _Phase(Enum):
@@ -199,6 +216,7 @@ class ServerConnection(asyncio.Protocol):
         "_url",
         "_want_continue",
         "_window_bytes",
+        "idle_since_s",
         "peer",
         "write_paused",
     )
@@ -237,6 +255,8 @@ class ServerConnection(asyncio.Protocol):
         self._stalled_bytes = 0
         self._timer: DeadlineQueue[ServerConnection] | None = None
         self._tls = False
+        self.idle_since_s = inf
+        """When it last had nothing to do, monotonic seconds; before its first request never."""
         self.peer: str | None = None
         self.write_paused = False
 
@@ -324,11 +344,6 @@ class ServerConnection(asyncio.Protocol):
         self._refuse(ApiError.malformed_http("Request body not received in time.", status=408))
         self._settle()
 
-    def on_idle_timeout(self) -> None:
-        """A kept-alive connection was not used for long: close."""
-        self._timer = None
-        self.close_if_idle()
-
     def on_linger_timeout(self) -> None:
         """We closed; the client is still there. Cut it unless it reads on or uploads on."""
         self._timer = None
@@ -365,7 +380,7 @@ class ServerConnection(asyncio.Protocol):
         self._tls = transport.get_extra_info("sslcontext") is not None
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else None
-        self._server.connections.add(self)
+        self._server.joined(self)
         self._wait(self._server.head_timer)
 
     def data_received(self, data: bytes) -> None:
@@ -387,7 +402,13 @@ class ServerConnection(asyncio.Protocol):
             else:
                 self._backlog.append(data)
         else:
-            self._feed(data)
+            memo = self._memo
+            if (
+                memo is None
+                or self._phase is not _Phase.IDLE
+                or not self._take_repeated(memo, data)
+            ):
+                self._feed(data)
             self._pump()
 
     def eof_received(self) -> bool:
@@ -431,6 +452,25 @@ class ServerConnection(asyncio.Protocol):
 
     # --- feeding the parser ---------------------------------------------------------------
 
+    def _take_repeated(self, memo: HeadMemo, data: bytes) -> bool:
+        """Takes a read that is one more request with the head of the last one, past the parser:
+        it would tell the same, and costs a callback per field. Whether it was one."""
+        found = memo.repeated(data)
+        if found is None:
+            return False
+        headers, body = found
+        size = len(body)
+        limits = self._server.limits
+        if size > limits.body_bytes or len(data) - size > limits.head_bytes:
+            return False
+        if not self._server.budget.take(size):
+            return False
+        request = self._request_like(memo, headers)
+        request.body = body
+        request.held_bytes = size
+        self._ready.append(request)
+        return True
+
     def _feed(self, data: bytes) -> None:
         """Feeds the parser, never more at once than a head may be long."""
         step = self._server.limits.head_bytes
@@ -439,7 +479,13 @@ class ServerConnection(asyncio.Protocol):
             if self._no_more or self._refusal is not None:
                 return
             data = data[step:]
+        fresh = self._phase is _Phase.IDLE and not self._ready
         self._feed_piece(data)
+        if fresh and len(self._ready) == 1 and self._phase is _Phase.IDLE:
+            request = self._ready[0]
+            memo = request.memo
+            if memo is not None and memo is self._memo and memo.raw is None:
+                memo.raw = KnownHead.of(data, len(request.body), request.method + b" ")
 
     def _feed_piece(self, data: bytes) -> None:
         serial, phase = self._serial, self._phase
@@ -687,6 +733,9 @@ class ServerConnection(asyncio.Protocol):
         at = memo.length_at
         if at is not None and not self._length_fits(headers[at][1].strip()):
             return None
+        return self._request_like(memo, headers)
+
+    def _request_like(self, memo: HeadMemo, headers: Headers) -> Request:
         request = Request(memo.method, memo.path, memo.query, headers)
         request.http10 = memo.http10
         request.keep_alive = memo.keep_alive
@@ -809,7 +858,9 @@ class ServerConnection(asyncio.Protocol):
             if server.draining:
                 self.close_if_idle()
             else:
-                self._wait(server.idle_timer)
+                self.idle_since_s = monotonic()
+                if self._timer is not None:
+                    self._wait(None)
         elif self._phase is _Phase.BODY:
             if self._want_continue:
                 self._want_continue = False

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Generic, TypeVar
 
-__all__ = ["DeadlineQueue", "DeadlineQueues"]
+__all__ = ["DeadlineQueue", "DeadlineQueues", "Sweep"]
 
 T = TypeVar("T")
 
@@ -102,3 +102,33 @@ class DeadlineQueues(Generic[T]):
         """Forgets everyone in every queue."""
         for queue in self._queues.values():
             queue.clear()
+
+
+class Sweep:
+    """Looks over those who idle every ``every_s`` seconds, so that going idle and back to work
+    costs no timer. ``look`` ends who has idled too long and tells whether anyone is left to watch;
+    if not, the sweep sleeps until :meth:`wake`."""
+
+    __slots__ = ("_every_s", "_handle", "_look", "_loop")
+
+    def __init__(self, loop: AbstractEventLoop, every_s: float, look: Callable[[], bool]) -> None:
+        self._loop = loop
+        self._every_s = every_s
+        self._look = look
+        self._handle: TimerHandle | None = None
+
+    def wake(self) -> None:
+        """There is somebody to watch."""
+        if self._handle is None:
+            self._handle = self._loop.call_later(self._every_s, self._sweep)
+
+    def stop(self) -> None:
+        """Watches nobody any more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _sweep(self) -> None:
+        self._handle = None
+        if self._look():
+            self.wake()

@@ -14,20 +14,25 @@ import httptools
 
 from nexus.core.errors import AttemptFailure, FailureKind
 from nexus.http1.headers import Headers
+from nexus.http1.known_head import KnownHead
 
-__all__ = ["UpstreamConnection", "UpstreamHandler", "UpstreamOwner"]
+__all__ = ["AnswerMemo", "UpstreamConnection", "UpstreamHandler", "UpstreamOwner"]
 
 _HEAD_BYTES_MAX = 64 * 1024
 _HEADERS_MAX = 512
 _INFORMATIONAL_MAX = 32
 _JOIN_BYTES_MAX = 64 * 1024
+_MISSES_MAX = 8
+_RELEARN_EVERY = 64
 
 
 class UpstreamHandler(Protocol):
     """Who asked, as the connection sees it. After ``on_end`` or ``on_failure`` nothing follows."""
 
     def on_head(self, status: int, headers: Headers) -> None:
-        """The final head (never a 1xx); names are lower case."""
+        """The final head (never a 1xx); names are lower case. The same list comes again with the
+        next answer that has the same fields: it is never to be changed. Content-Length is not
+        among them, see ``UpstreamConnection.length``."""
 
     def on_body(self, data: bytes) -> None:
         """The body bytes of one read, in one piece and without framing."""
@@ -43,8 +48,43 @@ class UpstreamHandler(Protocol):
         """A method above raised: a fault of our own. The connection is already discarded."""
 
 
+class AnswerMemo:
+    """The head of a backend's last plain answer, shared by its connections: until the second of
+    its Date is over, the next one is most often the same but for its length."""
+
+    __slots__ = ("_misses", "headers", "idle_limit_s", "raw")
+
+    def __init__(self) -> None:
+        self.raw: KnownHead | None = None
+        self.headers: Headers = []
+        self.idle_limit_s: float | None = None
+        self._misses = 0
+
+    def body_of(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Length and body of ``data``, when it is the known head again with its whole body."""
+        raw = self.raw
+        found = None if raw is None else raw.body_of(data)
+        if found is not None:
+            self._misses = 0
+        return found
+
+    def learn(
+        self, data: bytes, body_bytes: int, headers: Headers, idle_limit_s: float | None
+    ) -> None:
+        """Takes in an answer that a parser read: 200, kept alive, whole in one read. A backend
+        whose heads are never the same (a request id of its own) is soon asked only rarely."""
+        self._misses += 1
+        if self._misses > _MISSES_MAX and self._misses % _RELEARN_EVERY:
+            return
+        self.raw = KnownHead.of(data, body_bytes, b"HTTP/1.1 200 ")
+        self.headers = headers
+        self.idle_limit_s = idle_limit_s
+
+
 class UpstreamOwner(Protocol):
     """The pool a connection belongs to."""
+
+    answers: AnswerMemo
 
     def released(self, connection: UpstreamConnection) -> None:
         """The connection is free to serve again."""
@@ -76,6 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_transport",
         "handler",
         "idle_limit_s",
+        "length",
     )
 
     def __init__(self, owner: UpstreamOwner) -> None:
@@ -84,6 +125,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self.handler: UpstreamHandler | None = None
         self.idle_limit_s: float | None = None
+        self.length: bytes | None = None
+        """What the answer's Content-Length says, if it has one."""
         self._served = 0
         self._paused = False
         self._headers: Headers = []
@@ -119,6 +162,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._complete = self._surplus = self._keep = False
         self._head_bytes = self._informational = 0
         self._fault = None
+        self.length = None
         # One write: an upstream that answers early must find the whole body on its way (traps).
         if len(body) <= _JOIN_BYTES_MAX:
             transport.write(head + body)
@@ -166,7 +210,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._retire()
             return
         try:
-            self._got_bytes = True
+            if not self._got_bytes:
+                self._got_bytes = True
+                if self._take_repeated(handler, data):
+                    return
             if not self._head_done:
                 self._head_bytes += len(data)
             try:
@@ -189,7 +236,10 @@ class UpstreamConnection(asyncio.Protocol):
             parts = self._parts
             if parts:
                 self._parts = []
-                handler.on_body(parts[0] if len(parts) == 1 else b"".join(parts))
+                body = parts[0] if len(parts) == 1 else b"".join(parts)
+                handler.on_body(body)
+                if self._complete and self._keep and self.length is not None and not self._surplus:
+                    self._owner.answers.learn(data, len(body), self._headers, self.idle_limit_s)
             if self._complete:
                 if self.handler is handler:
                     self._finish()
@@ -199,6 +249,23 @@ class UpstreamConnection(asyncio.Protocol):
             self.handler = None
             self._retire()
             handler.on_crash(error)
+
+    def _take_repeated(self, handler: UpstreamHandler, data: bytes) -> bool:
+        """Takes a read that is one whole answer with the head of the last one, past the parser: it
+        would tell the same, and costs a callback per field. Whether it was one."""
+        memo = self._owner.answers
+        found = memo.body_of(data)
+        if found is None or not found[1]:
+            return False
+        self.length, body = found
+        self._head_done = self._complete = self._keep = True
+        self.idle_limit_s = memo.idle_limit_s
+        handler.on_head(200, memo.headers)
+        if self.handler is handler:
+            handler.on_body(body)
+            if self.handler is handler:
+                self._finish()
+        return True
 
     def eof_received(self) -> bool:
         """The backend sent FIN."""
@@ -324,6 +391,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._expects_eof = True
             keep = False
         self._keep = keep
+        if length is not None:
+            self.length = length
+            self._headers = [field for field in self._headers if field[0] != b"content-length"]
 
     def _finish(self) -> None:
         handler = self.handler

@@ -714,7 +714,8 @@ class Exchange:
             self._stream_clocks()
         client = self._client
         http10 = client is None or client.http10
-        length = next((v for n, v in self._upstream_headers if n == b"content-length"), None)
+        # Without a connection the answer is over already, and empty.
+        length = b"0" if self._connection is None else self._connection.length
         lines = [status_line(self.upstream_status)]
         content_type = answer_fields(self._upstream_headers, lines)
         lines.append(b"content-type: " + (content_type or b"application/octet-stream") + b"\r\n")
@@ -770,16 +771,16 @@ class Exchange:
     def deliver_json(self, body: bytes) -> None:
         """A plain answer, known to be JSON, in one write."""
         self._commit()
-        lines = [status_line(self.upstream_status)]
-        answer_fields(self._upstream_headers, lines)
-        lines += (
+        lines = [
+            status_line(self.upstream_status),
+            self._link.passed_fields(self._upstream_headers),
             self._route_fields(),
             self._own_fields(),
             self._warning,
             self._connection_line(),
             b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body),
             body,
-        )
+        ]
         self._record.bytes_out += len(body)
         self._last_write(b"".join(lines))
         self._succeed()

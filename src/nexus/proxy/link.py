@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 from nexus.core.backend import Backend
 from nexus.engines.adapter import Adapter
 from nexus.engines.table import adapter_for
-from nexus.http1.headers import CREDENTIAL_HEADERS, encode_value
+from nexus.http1.headers import CREDENTIAL_HEADERS, Headers, encode_value
 from nexus.http1.pool import Pool
 from nexus.http1.timers import DeadlineQueues
 from nexus.http1.tunnel import Proxy
+from nexus.proxy.heads import answer_fields
 from nexus.proxy.limits import PlaneLimits
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Link:
 
     __slots__ = (
         "_answer_heads",
+        "_passed",
+        "_passed_of",
         "_prefixes",
         "_suffix",
         "active",
@@ -91,6 +94,8 @@ class Link:
         self._suffix = query.encode()
         self._prefixes: dict[str, bytes] = {}
         self._answer_heads: dict[str, bytes] = {}
+        self._passed_of: Headers = []
+        self._passed = b""
 
     def serves(self, backend: Backend) -> bool:
         """Whether this link still fits what the registry knows."""
@@ -129,6 +134,16 @@ class Link:
             fields[name.lower().encode()] = value.encode("latin-1", "replace")
         lines = [name + b": " + value for name, value in fields.items()]
         return b"\r\n".join((method + b" " + target + b" HTTP/1.1", *lines, b""))
+
+    def passed_fields(self, headers: Headers) -> bytes:
+        """The backend's fields of a plain answer that reach the client. One answer after the other
+        most often brings the same list (``http1.upstream.AnswerMemo``)."""
+        if headers is not self._passed_of:
+            lines: list[bytes] = []
+            answer_fields(headers, lines)
+            self._passed_of = headers
+            self._passed = b"".join(lines)
+        return self._passed
 
     def answer_head(self, model_id: str) -> bytes:
         """The ``x-nexus-*`` fields that are the same in every answer of this backend for this

@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 from typing import Any
 
-from nexus.http1.timers import DeadlineQueue, DeadlineQueues
+from nexus.http1.timers import DeadlineQueue, DeadlineQueues, Sweep
 from tests.harness import eventually
 
 
@@ -152,3 +152,23 @@ async def test_queues_by_length() -> None:
     assert len(queues) == 1
     queues.clear()
     assert len(queues) == 0
+
+
+async def test_a_sweep_goes_on_while_there_is_somebody_to_watch() -> None:
+    """It looks again and again, sleeps when nobody is left, and can be woken."""
+    looks: list[int] = []
+
+    def look() -> bool:
+        looks.append(1)
+        return len(looks) % 3 != 0
+
+    sweep = Sweep(asyncio.get_running_loop(), 0.01, look)
+    sweep.wake()
+    sweep.wake()
+    await eventually(lambda: len(looks) == 3, "looked until nobody was left")
+    assert sweep._handle is None
+    sweep.wake()
+    await eventually(lambda: len(looks) == 6, "looked again")
+    sweep.wake()
+    sweep.stop()
+    assert sweep._handle is None

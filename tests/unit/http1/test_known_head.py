@@ -1,0 +1,197 @@
+"""A head seen before is read past the parser, and nobody can tell by what comes out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexus.core.errors import AttemptFailure
+from nexus.http1.headers import Headers
+from nexus.http1.known_head import KnownHead
+from nexus.http1.server import ServerLimits
+from nexus.http1.upstream import AnswerMemo, UpstreamConnection
+from tests.unit.http1.served import serve
+
+REQUEST = b"POST /v1/x?q HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello"
+BARE = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nDate: x\r\ncontent-length:  5\r\nX-A: b\r\n\r\nhello"
+
+
+def _mutations(data: bytes) -> st.SearchStrategy[bytes]:
+    """``data`` again, whole or cut, longer, with bytes changed, or with another length."""
+    places = st.integers(0, len(data))
+    end = data.index(b"\r\n\r\n") + 4
+    bodies = st.binary(max_size=30)
+    return st.one_of(
+        st.just(data),
+        places.map(lambda at: data[:at]),
+        st.tuples(places, st.binary(max_size=4)).map(lambda p: data[: p[0]] + p[1] + data[p[0] :]),
+        st.tuples(places, st.binary(min_size=1, max_size=2)).map(
+            lambda p: data[: p[0]] + p[1] + data[p[0] + len(p[1]) :]
+        ),
+        bodies.map(lambda body: data[:end].replace(b" 5", b" %d" % len(body)) + body),
+        st.tuples(bodies, bodies).map(
+            lambda p: data[:end].replace(b" 5", b" %d" % len(p[0])) + p[0] + p[1]
+        ),
+        st.sampled_from([b"+5", b"-5", b"5 ", b" 5", b"05", b"5,5", b"5\r\nContent-Length: 5", b""])
+        .map(lambda digits: data.replace(b" 5", b" " + digits)),
+        st.just(data + data),
+        st.just(b"\r\n" + data),
+    )  # fmt: skip
+
+
+def _seen(pieces: list[bytes]) -> tuple[Any, ...]:
+    recorder, transport, budget = serve(pieces, ServerLimits(head_bytes=200, body_bytes=40))
+    refusal = recorder.refusal
+    return (
+        [(r.method, r.path, r.query, r.headers, r.body, r.keep_alive) for r in recorder.requests],
+        None if refusal is None else (refusal.status, refusal.message),
+        transport.written,
+        transport.ended or transport.closed,
+        budget.used_bytes,
+        recorder.faults,
+    )
+
+
+@given(data=st.sampled_from([REQUEST, BARE]).flatmap(lambda one: st.tuples(st.just(one), st.lists(
+    st.one_of(_mutations(one)), min_size=1, max_size=3))))  # fmt: skip
+@settings(deadline=None, max_examples=400)
+def test_a_server_connection_that_knows_the_head_reads_the_same(
+    data: tuple[bytes, list[bytes]],
+) -> None:
+    """Whatever follows a request, the service is handed the same with and without the memory."""
+    first, later = data
+    known = _seen([first, *later])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KnownHead, "body_of", lambda *_: None)
+        assert known == _seen([first, *later])
+
+
+class _Wire:
+    def __init__(self) -> None:
+        self.closing = False
+
+    def write(self, data: bytes) -> None: ...
+    def set_write_buffer_limits(self, **_: int) -> None: ...
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def abort(self) -> None:
+        self.closing = True
+
+    def close(self) -> None:
+        self.closing = True
+
+
+class _Owner:
+    def __init__(self) -> None:
+        self.answers = AnswerMemo()
+        self.free = 0
+        self.gone = 0
+
+    def released(self, connection: UpstreamConnection) -> None:
+        self.free += 1
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        self.gone += 1
+
+
+class _Call:
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self.connection: UpstreamConnection | None = None
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        assert self.connection is not None
+        self.told.append((status, list(headers), self.connection.length))
+
+    def on_body(self, data: bytes) -> None:
+        self.told.append(data)
+
+    def on_end(self) -> None:
+        self.told.append("end")
+
+    def on_failure(self, failure: AttemptFailure, *, stale: bool) -> None:
+        self.told.append((failure.kind, failure.message, stale))
+
+    def on_crash(self, error: BaseException) -> None:
+        raise error
+
+
+def _told(answers: list[bytes]) -> tuple[Any, ...]:
+    """What calls one after the other on one connection are told, while it can serve."""
+    owner = _Owner()
+    connection = UpstreamConnection(owner)
+    connection.connection_made(_Wire())  # type: ignore[arg-type]
+    told = []
+    for answer in answers:
+        if not connection.usable:
+            break
+        call = _Call()
+        call.connection = connection
+        connection.start(call, b"", b"")
+        if answer:
+            connection.data_received(answer)
+        told.append(call.told)
+    connection.connection_lost(None)
+    return told, owner.free, owner.gone > 0
+
+
+@given(later=st.lists(_mutations(ANSWER), min_size=1, max_size=3))
+@settings(deadline=None, max_examples=400)
+def test_an_upstream_connection_that_knows_the_head_tells_the_same(later: list[bytes]) -> None:
+    """Whatever an answer is followed by, its handler is told the same with and without."""
+    known = _told([ANSWER, *later])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KnownHead, "body_of", lambda *_: None)
+        assert known == _told([ANSWER, *later])
+
+
+def test_the_short_way_is_taken() -> None:
+    """Else the tests above compare a thing with itself: the second head is not parsed."""
+    head = KnownHead.of(REQUEST, 5, b"POST ")
+    assert head is not None
+    assert head.body_of(REQUEST.replace(b"5", b"11") + b" world") == (b"11", b"hello world")
+    memo = AnswerMemo()
+    memo.learn(ANSWER, 5, [(b"date", b"x")], None)
+    assert memo.body_of(ANSWER) == (b"5", b"hello")
+
+
+def test_heads_that_always_differ_are_not_learned_for_ever() -> None:
+    """A backend that stamps each answer is looked at once in a while only."""
+    memo = AnswerMemo()
+    learned = 0
+    for number in range(1000):
+        before = memo.raw
+        memo.learn(ANSWER.replace(b"Date: x", b"X: %d" % number), 5, [], None)
+        learned += memo.raw is not before
+    assert learned < 30
+
+
+def test_an_answer_with_the_known_head_in_pieces_is_the_parsers() -> None:
+    """A head in one read and its body in the next is not whole in one."""
+
+    async def both() -> list[object]:
+        owner = _Owner()
+        connection = UpstreamConnection(owner)
+        connection.connection_made(_Wire())  # type: ignore[arg-type]
+        call = _Call()
+        for cut in (len(ANSWER), len(ANSWER) - 2, len(ANSWER) - 5, 20):
+            call.connection = connection
+            connection.start(call, b"", b"")
+            connection.data_received(ANSWER[:cut])
+            if cut < len(ANSWER):
+                connection.data_received(ANSWER[cut:])
+        assert owner.free == 4
+        return call.told
+
+    told = asyncio.run(both())
+    assert told.count("end") == 4
+    assert b"".join(part for part in told if isinstance(part, bytes)) == b"hello" * 4
