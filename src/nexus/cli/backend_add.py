@@ -78,7 +78,13 @@ def add(
     wanted |= {**settings, "models": list(models) or None}
     wanted |= {"save": save or None, "force": force or None}
     body = {key: value for key, value in wanted.items() if value is not None}
-    added = gateway.send("POST", "/admin/v1/backends", body, timeout_s=_PROBE_TIMEOUT_S)
+    added = gateway.send(
+        "POST",
+        "/admin/v1/backends",
+        body,
+        hints={422: "`nexus backends add --force` adds it all the same."},
+        timeout_s=_PROBE_TIMEOUT_S,
+    )
     if as_json:
         echo_json(added)
         return

@@ -33,7 +33,10 @@ def remove(gateway: Gateway, name: str, save: bool, as_json: bool) -> None:
 
     One that the configuration file names needs --save: it would come back with the next start.
     """
-    gone = gateway.send("DELETE", _path(name) + ("?save=true" if save else ""))
+    query = "?save=true" if save else ""
+    hint = f"`nexus backends drain {name}` or `nexus backends remove {name} --save` would do it."
+    hints = {} if save else {409: printable(hint)}
+    gone = gateway.send("DELETE", _path(name) + query, hints=hints)
     _tell(gone, as_json, f"removed {printable(name)}")
 
 

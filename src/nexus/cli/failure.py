@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from nexus.config.problem import ConfigError
 
-__all__ = ["Failure", "NoGateway", "config_failure"]
+__all__ = ["Failure", "NoGateway", "Refused", "config_failure"]
 
 
 class Failure(click.ClickException):
@@ -27,6 +27,14 @@ class Failure(click.ClickException):
 
 class NoGateway(Failure):
     """Nobody listens where the gateway should be."""
+
+
+class Refused(Failure):
+    """The gateway said no, with ``status``."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def config_failure(error: ConfigError) -> Failure:

@@ -6,13 +6,13 @@ import contextlib
 import http.client
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from nexus.cli.address import Address, find_address
 from nexus.cli.connection import open_connection
-from nexus.cli.failure import Failure, NoGateway
+from nexus.cli.failure import Failure, NoGateway, Refused
 
 __all__ = ["Gateway", "find_gateway", "segment"]
 
@@ -21,6 +21,7 @@ _TIMEOUT_S = 10.0
 _ANSWER_BYTES_MAX = 256 * 1024 * 1024
 _ERROR_BYTES_MAX = 1024 * 1024
 _LINE_BYTES_MAX = 1024 * 1024
+_NO_HINTS: Mapping[int, str] = {}
 
 
 class Gateway:
@@ -54,17 +55,24 @@ class Gateway:
         value: Any = None,
         *,
         body: bytes | None = None,
+        hints: Mapping[int, str] = _NO_HINTS,
         timeout_s: float = _TIMEOUT_S,
     ) -> dict[str, Any]:
         """The JSON object that a request answers; it carries ``value`` as JSON, or ``body`` as it
-        is. A 204 answers ``{}``."""
+        is. A 204 answers ``{}``. ``hints`` are added to refusals with that status."""
         if value is not None:
             body = json.dumps(value).encode()
-        with self.open(method, target, body, timeout_s=timeout_s) as response:
-            if response.status == 204:
-                return {}
-            with self._explained(timeout_s):
-                text = response.read(_ANSWER_BYTES_MAX)
+        try:
+            with self.open(method, target, body, timeout_s=timeout_s) as response:
+                if response.status == 204:
+                    return {}
+                with self._explained(timeout_s):
+                    text = response.read(_ANSWER_BYTES_MAX)
+        except Refused as refusal:
+            if refusal.status not in hints:
+                raise
+            message = f"{refusal.message}\n  {hints[refusal.status]}"
+            raise Refused(message, refusal.status) from None
         answer = _json(text)
         if not isinstance(answer, dict):
             raise self.stranger()
@@ -72,20 +80,26 @@ class Gateway:
 
     @contextlib.contextmanager
     def open(
-        self, method: str, target: str, body: bytes | None = None, *, timeout_s: float = _TIMEOUT_S
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = _TIMEOUT_S,
     ) -> Iterator[http.client.HTTPResponse]:
         """The answer to a request, its body still to be read (see :meth:`lines`); closed
         afterwards, whole or not. ``timeout_s`` bounds each silence."""
         base = urlsplit(self.address.url).path
-        headers = {"Accept": "application/json"}
+        fields = {"Accept": "application/json", **(headers or {})}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            fields["Content-Type"] = "application/json"
         if self.address.admin_key and target.startswith("/admin/"):
-            headers["Authorization"] = f"Bearer {self.address.admin_key}"
+            fields["Authorization"] = f"Bearer {self.address.admin_key}"
         connection = open_connection(self.address, timeout_s)
         try:
             with self._explained(timeout_s):
-                connection.request(method, base + target, body=body, headers=headers)
+                connection.request(method, base + target, body=body, headers=fields)
                 response = connection.getresponse()
             try:
                 if response.status >= 400:
@@ -155,7 +169,7 @@ class Gateway:
             return Failure(f"{self.address} refused: {self._key_advice()}")
         from nexus.telemetry.text import printable
 
-        return Failure(f"{self.address} answered {status}: {printable(message)}")
+        return Refused(f"{self.address} answered {status}: {printable(message)}", status)
 
     def _key_advice(self) -> str:
         if self.address.admin_key:

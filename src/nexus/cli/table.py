@@ -12,9 +12,9 @@ import click
 
 from nexus.telemetry.text import printable
 
-__all__ = ["echo_json", "echo_table", "stdout_is_terminal"]
+__all__ = ["STATUS_COLORS", "echo_json", "echo_table", "stdout_is_terminal"]
 
-_COLORS = {
+STATUS_COLORS = {
     "healthy": "green",
     "degraded": "yellow",
     "unknown": "yellow",
@@ -43,8 +43,8 @@ def echo_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
             cell = text.ljust(width)
             if colored and number == 0:
                 cell = click.style(cell, bold=True)
-            elif colored and text in _COLORS:
-                cell = click.style(cell, fg=_COLORS[text])
+            elif colored and text in STATUS_COLORS:
+                cell = click.style(cell, fg=STATUS_COLORS[text])
             cells.append(cell)
         click.echo("  ".join(cells).rstrip())
 
