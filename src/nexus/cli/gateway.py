@@ -145,10 +145,10 @@ class Gateway:
             plain = "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error)
             hint = ": it speaks http, not https" if plain else f": {error.reason or error}"
             raise Failure(f"no secure connection to {place}{hint}") from None
-        except http.client.HTTPException:
-            raise self.stranger() from None
         except ConnectionError:
             raise Failure(f"{place} broke the connection off") from None
+        except http.client.HTTPException:
+            raise self.stranger() from None
         except OSError as error:
             raise Failure(f"cannot reach {place}: {error.strerror or error}") from None
 

@@ -29,8 +29,8 @@ class Board:
         "health",
         "recent",
         "requests_per_s",
-        "totals",
         "tokens_per_s",
+        "totals",
     )
 
     def __init__(self) -> None:

@@ -64,8 +64,9 @@ def frame(board: Board, *, width: int, height: int | None) -> RenderableType:
     backends = [_backend(board, one) for one in board.backends]
     models = _models(board)
     calls = [_call(one) for one in board.calls]
-    # What stands around the rows: summary, three headings, a blank line before each.
-    room = None if height is None else max(height - 8, 3)
+    # What stands around the rows: a summary of one or two lines, three headings, a blank line
+    # before each.
+    room = None if height is None else max(height - 9, 3)
     counts = _shares([len(backends), len(models), len(calls)], room)
     if height is None:
         counts[2] = min(counts[2], 10)

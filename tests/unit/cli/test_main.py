@@ -23,6 +23,8 @@ COMMANDS = [
         "backends probe",
         "route",
         "route explain",
+        "chat",
+        "top",
         "stats",
         "history",
         "config",
