@@ -142,10 +142,7 @@ class ServerConfig(_Section, frozen=True, kw_only=True):
     ] = ""
     metrics_access: Annotated[
         Literal["public", "admin"],
-        Meta(
-            description="Who reads /metrics: whoever reaches the port, or as the admin API. "
-            "Without effect so far."
-        ),
+        Meta(description="Who reads /metrics: whoever reaches the port, or as the admin API."),
     ] = "public"
     cors_origins: Annotated[
         tuple[Text, ...],

@@ -18,8 +18,10 @@ from nexus.http1.timers import Sweep
 from nexus.http1.tls import upstream_context
 from nexus.http1.tunnel import Proxy, open_tunnel
 from nexus.http1.upstream import AnswerMemo, UpstreamConnection
+from nexus.telemetry.histogram import Histogram
+from nexus.telemetry.names import METRICS
 
-__all__ = ["Dial", "DialHandler", "Pool", "connect_failure"]
+__all__ = ["Connects", "Dial", "DialHandler", "Pool", "connect_failure"]
 
 _OUR_SHORTAGE = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
@@ -52,6 +54,16 @@ class Dial:
         self.handler = None
 
 
+class Connects:
+    """How dialling a backend went so far: seconds of each connection made, and failures."""
+
+    __slots__ = ("failed", "seconds")
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self.seconds = Histogram(METRICS["nexus_upstream_connect_seconds"].buckets)
+
+
 class Pool:
     """Connections to one backend.
 
@@ -72,6 +84,7 @@ class Pool:
         "_tls_error",
         "answers",
         "connect_timeout_s",
+        "connects",
         "idle_max",
         "idle_s",
         "opened_total",
@@ -96,6 +109,7 @@ class Pool:
         self.idle_s = idle_s
         self.connect_timeout_s = connect_timeout_s
         self.opened_total = 0
+        self.connects = Connects()
         self._idle: dict[UpstreamConnection, float] = {}
         """Until when each may idle, monotonic seconds."""
         self._connections: set[UpstreamConnection] = set()
@@ -181,12 +195,14 @@ class Pool:
     # --- dialling -------------------------------------------------------------------------
 
     async def _connect(self, dial: Dial) -> None:
+        began_s = monotonic()
         try:
             if self._tls_error:
                 raise ssl.SSLError(1, self._tls_error)
             async with asyncio.timeout(self.connect_timeout_s or None):
                 connection = await self._open()
         except Exception as error:
+            self.connects.failed += 1
             handler = dial.handler
             dial.handler = None
             if handler is not None:
@@ -196,6 +212,7 @@ class Pool:
                     handler.on_crash(fault)
             return
         self.opened_total += 1
+        self.connects.seconds.observe(monotonic() - began_s)
         self._connections.add(connection)
         handler = dial.handler
         dial.handler = None

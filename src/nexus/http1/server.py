@@ -67,8 +67,9 @@ class Service(Protocol):
         answers later is returned, to be told of the client; every answer ends with
         ``connection.finish``."""
 
-    def render_error(self, error: ApiError, *, close: bool, head_only: bool = False) -> bytes:
-        """The whole response for an error of the HTTP layer."""
+    def refuse(self, error: ApiError, target: bytes) -> bytes:
+        """The whole response for an error of the HTTP layer, after which the connection closes.
+        ``target`` is as much of the request target as was read."""
 
     def unexpected(self, error: BaseException) -> None:
         """A fault of our own, caught: log it."""
@@ -848,7 +849,7 @@ class ServerConnection(asyncio.Protocol):
         if self._busy or self._ready or self._lingering or transport is None:
             return
         if self._refusal is not None:
-            self.write(self._server.service.render_error(self._refusal, close=True))
+            self.write(self._server.service.refuse(self._refusal, self._url))
             self._half_close()
             return
         server = self._server

@@ -167,6 +167,7 @@ class Exchange:
             self._plan = plane.router.route(
                 plane.snapshot, self.profile, now_s=now_s, rng=plane.rng
             )
+            self._record.routing_s = monotonic() - now_s
             self._attempt(now_s)
         except ApiError as error:
             self._answer_error(error)
@@ -896,7 +897,14 @@ class Exchange:
 
     def on_client_gone(self) -> None:
         """The client left: cancel upstream at once, leave every counter whole."""
+        client = self._client
         self._client = None
+        relay = self.relay
+        read_all = client is not None and not client.write_paused
+        if read_all and isinstance(relay, StreamAnswer) and relay.told:
+            # It read to the terminal event and hung up, as some do, before the last chunk came.
+            self._succeed()
+            return
         self.cut(Outcome.CANCELLED)
 
     def on_client_paused(self) -> None:
@@ -1083,8 +1091,9 @@ class Exchange:
         record.outcome = outcome
         record.status = status
         record.error = error
-        if self._failed and not record.backend:
-            record.backend = self._failed[-1].backend
+        if not record.backend and record.attempts:
+            record.backend = record.attempts[-1].backend
+            record.routed_model = self._scored.candidate.model.id
         if self._attempts and len(self._plan.candidates) > 1:
             record.considered = tuple(
                 [(one.candidate.backend.spec.name, one.score) for one in self._plan.candidates]

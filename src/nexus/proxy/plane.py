@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from random import Random
-from time import monotonic
+from time import monotonic, time
 from typing import Protocol
 
 from nexus.core.backend import Backend, BackendStatus, BackendUrl
+from nexus.core.call import Outcome
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
 from nexus.core.limits import Budget, TokenBucket
 from nexus.core.snapshot import Snapshot
@@ -18,7 +19,7 @@ from nexus.http1.message import Request
 from nexus.http1.server import ClientHandler, ServerConnection
 from nexus.http1.timers import DeadlineQueues
 from nexus.http1.tunnel import Proxy
-from nexus.proxy.endpoints import ENDPOINTS
+from nexus.proxy.endpoints import ENDPOINTS, Endpoint
 from nexus.proxy.exchange import Exchange
 from nexus.proxy.limits import PlaneLimits
 from nexus.proxy.link import Link
@@ -70,6 +71,7 @@ class DataPlane:
         "budget",
         "draining",
         "hooks",
+        "http_errors",
         "in_flight",
         "limits",
         "loop",
@@ -103,6 +105,8 @@ class DataPlane:
         self._proxy_of = proxy_of
         self.draining = False
         self.in_flight = 0
+        # Status → answers to what was no call: unknown paths, wrong methods, malformed HTTP.
+        self.http_errors: dict[int, int] = {}
         self.on_quiet: Callable[[], None] | None = None
         self.retry_budget = TokenBucket(100.0, 10.0)
         self._calls_uncredited = 0
@@ -117,9 +121,7 @@ class DataPlane:
 
     def handle(self, request: Request, connection: ServerConnection) -> ClientHandler | None:
         """Finds who answers: a relayed endpoint's exchange, or a page of our own."""
-        endpoint = ENDPOINTS.get(request.path)
-        if endpoint is None and request.path.endswith(b"/"):
-            endpoint = ENDPOINTS.get(request.path.rstrip(b"/"))
+        endpoint = _endpoint(request.path)
         if endpoint is not None and request.method == b"POST":
             exchange = Exchange(self, request, connection, endpoint)
             exchange.begin()
@@ -151,6 +153,7 @@ class DataPlane:
             self.hooks.unexpected(error, request_id)
             refusal = ApiError.internal(request_id)
         assert refusal is not None
+        self._count_http_error(refusal.status)
         connection.write(
             self.render_error(
                 refusal,
@@ -161,6 +164,30 @@ class DataPlane:
         )
         connection.finish()
         return None
+
+    def refuse(self, error: ApiError, target: bytes) -> bytes:
+        """An error of the HTTP layer; what was meant for an endpoint is recorded as a call."""
+        endpoint = _endpoint(target.partition(b"?")[0])
+        request_id = self.next_id()
+        if endpoint is None:
+            self._count_http_error(error.status)
+        else:
+            self.hooks.record(
+                CallRecord(
+                    request_id=request_id,
+                    at_s=time(),
+                    endpoint=endpoint.path,
+                    outcome=Outcome.CLIENT_ERROR if error.status < 500 else Outcome.REFUSED,
+                    status=error.status,
+                    error=error.message,
+                )
+            )
+        return self.render_error(
+            error, close=True, headers=[(b"x-request-id", request_id.encode())]
+        )
+
+    def _count_http_error(self, status: int) -> None:
+        self.http_errors[status] = self.http_errors.get(status, 0) + 1
 
     def render_error(
         self,
@@ -211,6 +238,7 @@ class DataPlane:
                 # Calls under way finish on the old connections; they are known here all the same.
                 before.pool.close_idle()
                 link.active = before.active
+                link.pool.connects = before.pool.connects
             self._links[backend.spec.name] = link
         return link
 
@@ -291,6 +319,10 @@ class DataPlane:
         """How many deadlines are pending: 0 when nothing is in flight."""
         return len(self.timers)
 
+    def link_of(self, name: str) -> Link | None:
+        """The way to a backend that was asked already."""
+        return self._links.get(name)
+
     def pooled(self, name: str) -> tuple[int, int, int]:
         """Connections to a backend: open, idle, opened ever."""
         link = self._links.get(name)
@@ -301,6 +333,14 @@ class DataPlane:
     def now_s(self) -> float:
         """Monotonic seconds, the clock of every figure in ``core.live``."""
         return monotonic()
+
+
+def _endpoint(path: bytes) -> Endpoint | None:
+    """The relayed endpoint at ``path``; a trailing slash is forgiven."""
+    endpoint = ENDPOINTS.get(path)
+    if endpoint is None and path.endswith(b"/"):
+        endpoint = ENDPOINTS.get(path.rstrip(b"/"))
+    return endpoint
 
 
 def _ring(exchange: Exchange) -> None:

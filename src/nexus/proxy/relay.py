@@ -265,6 +265,16 @@ class StreamAnswer:
         if translator is not None:
             record.prompt_tokens = translator.prompt_tokens
             record.completion_tokens = translator.completion_tokens
+        if record.completion_tokens is None:
+            record.estimated_tokens = tap.content_events
+
+    @property
+    def told(self) -> bool:
+        """Whether the client has everything of this stream, the framing's end apart."""
+        tap = self._tap
+        if tap.error_seen or not tap.finish_seen:
+            return False
+        return tap.done_seen or not self._exchange.endpoint.has_done
 
     # --- events -----------------------------------------------------------------------------
 
@@ -371,6 +381,7 @@ class StreamAnswer:
             exchange.fail_error_object(first.data)
             return False
         exchange.commit_stream()
+        self._tap.began_silent = not (facts.has_content or facts.has_tool_calls)
         return True
 
     def _line(self, line: bytes) -> None:

@@ -81,6 +81,10 @@ class ControlPlane:
             app = _refused(refusal)
         else:
             app = self._app = self._app or self._make_app()
+        return self.run(app, request, connection)
+
+    def run(self, app: AsgiApp, request: Request, connection: ServerConnection) -> Answering:
+        """Has ``app`` answer, in a task of its own."""
         target = request.path + (b"?" + request.query if request.query else b"")
         asked = AsgiRequest(
             method=request.method.decode("latin-1"),

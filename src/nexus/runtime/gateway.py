@@ -59,6 +59,7 @@ from nexus.telemetry.access import AccessLog
 from nexus.telemetry.events import EventHub
 from nexus.telemetry.history import History
 from nexus.telemetry.logs import get_logger
+from nexus.telemetry.metrics import Metrics
 from nexus.telemetry.record import CallRecord
 from nexus.telemetry.recorder import Recorder
 from nexus.telemetry.stats import Stats
@@ -90,7 +91,11 @@ class Gateway:
         self._access_log = access_log
         self.history = History(config.telemetry.history_size)
         self.events = EventHub()
-        self._recorder = Recorder(self.stats, access_log, (self.history.add, self.events.record))
+        self.metrics = Metrics(self._knows_model)
+        self._metrics_app: AsgiApp | None = None
+        self._recorder = Recorder(
+            self.stats, access_log, (self.metrics.record, self.history.add, self.events.record)
+        )
         self.store = Store(traits_of=lambda kind: adapter_for(kind).traits, overrides=config.models)
         self.budget = Budget(server.max_buffered_bytes)
         self.router = Router(routing_settings(config.routing))
@@ -402,7 +407,8 @@ class Gateway:
         self._recorder(record)
 
     def unexpected(self, error: BaseException, request_id: str) -> None:
-        """A fault of our own: logged with its traceback."""
+        """A fault of our own: logged with its traceback, counted."""
+        self.metrics.internal_errors += 1
         self._log.error("internal_error", request_id=request_id, exc_info=error)
 
     def truncated(self, backend: str, model_id: str) -> None:
@@ -429,6 +435,8 @@ class Gateway:
             self._control.admit(request)
         if self._control.handles(request.path):
             return True, self._control.handle(request, connection)
+        if request.path in (b"/metrics", b"/metrics/"):
+            return True, self._answer_metrics(request, connection)
         _, cors = self._control.check_origin(request)
         if request.method == b"OPTIONS" and cors:
             return False, None
@@ -439,6 +447,28 @@ class Gateway:
         connection.write(answer)
         connection.finish()
         return True, None
+
+    def _answer_metrics(self, request: Request, connection: ServerConnection) -> ClientHandler:
+        """The metrics page, made by a task. Raises ``ApiError``: 405, or no access."""
+        if request.method not in (b"GET", b"HEAD"):
+            method = request.method.decode("latin-1")
+            raise ApiError.method_not_allowed(method, "/metrics", ("GET", "HEAD"))
+        if self.config.server.metrics_access == "admin":
+            self._control.admit(request)
+        if self._metrics_app is None:
+            from nexus.runtime.metrics import metrics_app
+
+            self._metrics_app = metrics_app(self)
+        return self._control.run(self._metrics_app, request, connection)
+
+    @property
+    def access_log_dropped(self) -> int:
+        """Lines that the access log lost."""
+        return 0 if self._access_log is None else self._access_log.dropped
+
+    def _knows_model(self, name: str) -> bool:
+        """Whether a model name that a client used is anybody's: only such are labels."""
+        return name in self.store.snapshot.candidates or name in self.router.settings.aliases
 
     def _page_id(self, request: Request) -> bytes:
         return (request.kept_id() or self.plane.next_id()).encode()

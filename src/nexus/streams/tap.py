@@ -42,6 +42,14 @@ class ChunkFacts(Protocol):
         """The first finish reason in it."""
 
     @property
+    def has_content(self) -> bool:
+        """Whether it brings text."""
+
+    @property
+    def has_tool_calls(self) -> bool:
+        """Whether it brings a tool call or a piece of one."""
+
+    @property
     def type(self) -> str | None:
         """The ``type`` of a Responses API event."""
 
@@ -75,7 +83,9 @@ class Tap:
     __slots__ = (
         "_read",
         "_repairs",
+        "_silent",
         "_terminal",
+        "began_silent",
         "completion_tokens",
         "done_seen",
         "error_seen",
@@ -96,6 +106,9 @@ class Tap:
         self._read = read
         self._repairs = repairs_tool_finish
         self.events = 0
+        self._silent = 0
+        self.began_silent = False
+        """Whether the first event is known to bring nothing (a role alone)."""
         self.finish_seen = False
         self.done_seen = False
         self.error_seen = False
@@ -107,6 +120,14 @@ class Tap:
     def whole(self) -> bool:
         """Whether the stream has said that it is complete."""
         return self.finish_seen or self._terminal is Terminal.END
+
+    @property
+    def content_events(self) -> int:
+        """How many events brought text or a piece of a tool call: all but those that were looked
+        at and did not. Most engines send one token in each."""
+        if self._terminal is Terminal.END:
+            return 0
+        return max(self.events - self._silent - self.began_silent, 0)
 
     def watch(self, block: bytes) -> None:
         """Sees a block of whole events."""
@@ -129,7 +150,10 @@ class Tap:
             or b"error" in block
             or (self._terminal is Terminal.RESPONSE_EVENT and b"response." in block)
         ):
-            for payload in payloads(block):
+            found = payloads(block)
+            if self.began_silent and self.events == len(found):
+                self.began_silent = False  # it is looked at with the rest of its block
+            for payload in found:
                 self._see(payload)
 
     def premature_done(self, block: bytes) -> int | None:
@@ -157,10 +181,17 @@ class Tap:
         data = payload.data
         if data.startswith(b"[DONE]"):
             self.done_seen = True
+            self._silent += 1
             return
         facts = self._read(data)
         if facts is None:
             return
+        if not (
+            facts.has_content
+            or facts.has_tool_calls
+            or (facts.type is not None and facts.type.endswith(".delta"))
+        ):
+            self._silent += 1
         if facts.is_error or payload.event == b"error":
             self.error_seen = True
         if self._terminal is Terminal.RESPONSE_EVENT:

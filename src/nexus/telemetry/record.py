@@ -36,9 +36,11 @@ class CallRecord(msgspec.Struct, kw_only=True, dict=True):
     ``estimated_tokens`` has what a stream's content events amount to. ``events`` counts streamed
     data events. ``bytes_in``/``bytes_out`` are body bytes.
 
-    What explains the call later is kept beside the fields and stays out of the log: ``profile`` is
-    what routing knew of the request (``None``: it was refused before it was read), ``considered``
-    the candidates of the plan in its order, each with its score (empty: there was one).
+    What else is of use is kept beside the fields and stays out of the log: ``profile`` is what
+    routing knew of the request (``None``: it was refused before it was read), ``considered`` the
+    candidates of the plan in its order, each with its score (empty: there was one), ``routing_s``
+    how long the decision took (``None``: there was none), ``routed_model`` the model that was
+    tried in vain.
     """
 
     request_id: str
@@ -66,6 +68,10 @@ class CallRecord(msgspec.Struct, kw_only=True, dict=True):
     if TYPE_CHECKING:
         profile: RequestProfile | None = None
         considered: tuple[tuple[str, float], ...] = ()
+        routing_s: float | None = None
+        routed_model: str = ""
     else:
         profile = None
         considered = ()
+        routing_s = None
+        routed_model = ""

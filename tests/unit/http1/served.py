@@ -76,9 +76,8 @@ class Recorder:
         connection.finish()
         return None
 
-    def render_error(self, error: ApiError, *, close: bool, head_only: bool = False) -> bytes:
+    def refuse(self, error: ApiError, target: bytes) -> bytes:
         """Keeps the refusal."""
-        assert close
         assert self.refusal is None
         self.refusal = error
         return b"refusal\n"
