@@ -94,6 +94,17 @@ class Process:
             self.kill()
             raise
 
+    def tell(self, line: str) -> None:
+        """Writes a line to its standard input."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(line.encode() + b"\n")
+        self._popen.stdin.flush()
+
+    def close_stdin(self) -> None:
+        """Ends its standard input."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         self._popen.kill()

@@ -67,8 +67,6 @@ class Machine:
     def __init__(self, network: Network, name: str, number: int, *, ipv4: bool) -> None:
         self.name = name
         self._network = network
-        self._number = number
-        self._ipv4 = ipv4
         self.v4 = f"10.77.0.{number}" if ipv4 else ""
 
     @property
@@ -85,6 +83,21 @@ class Machine:
     def link(self, *, up: bool) -> None:
         """Takes ``eth0`` down or up."""
         _ip("-n", self.name, "link", "set", "eth0", "up" if up else "down")
+
+    def ipv6(self, *, on: bool) -> None:
+        """Has ``eth0`` IPv6 or not."""
+        self._network.sysctl(self.name, f"net.ipv6.conf.eth0.disable_ipv6={int(not on)}")
+
+    def move_to(self, address: str) -> None:
+        """Gives it another IPv4 address (/24)."""
+        _ip("-n", self.name, "addr", "add", f"{address}/24", "dev", "eth0")
+        _ip("-n", self.name, "addr", "del", f"{self.v4}/24", "dev", "eth0")
+        self.v4 = address
+
+    def replace_interface(self) -> None:
+        """Takes ``eth0`` out and puts another in, with the same address."""
+        _ip("-n", self.name, "link", "del", "eth0")
+        self._network.connect(self)
 
     def run(self, *command: str) -> Process:
         """Starts a process on this machine; it ends with the network at the latest."""
@@ -186,20 +199,24 @@ class Network:
         name = f"{self._mark}-{number}"
         self._add_namespace(name)
         for scope in ("default", "all"):
-            self._sysctl(name, f"net.ipv6.conf.{scope}.accept_dad=0")
-        port = f"v{number}"
-        _ip(
-            *("-n", name, "link", "add", "eth0", "type", "veth"),
-            *("peer", "name", port, "netns", self._hub),
-        )
-        _ip("-n", self._hub, "link", "set", port, "master", "br0")
-        _ip("-n", self._hub, "link", "set", port, "up")
+            self.sysctl(name, f"net.ipv6.conf.{scope}.accept_dad=0")
         _ip("-n", name, "link", "set", "lo", "up")
         machine = Machine(self, name, number, ipv4=ipv4)
-        if ipv4:
-            _ip("-n", name, "addr", "add", f"{machine.v4}/24", "dev", "eth0")
-        machine.link(up=True)
+        self.connect(machine)
         return machine
+
+    def connect(self, machine: Machine) -> None:
+        """Puts an ``eth0`` into a machine, plugged into the bridge."""
+        port = machine.name.rpartition("-")[2]
+        _ip(
+            *("-n", machine.name, "link", "add", "eth0", "type", "veth"),
+            *("peer", "name", f"v{port}", "netns", self._hub),
+        )
+        _ip("-n", self._hub, "link", "set", f"v{port}", "master", "br0")
+        _ip("-n", self._hub, "link", "set", f"v{port}", "up")
+        if machine.v4:
+            _ip("-n", machine.name, "addr", "add", f"{machine.v4}/24", "dev", "eth0")
+        machine.link(up=True)
 
     def started(self, process: Process) -> Process:
         """Keeps account of a process, to end it with the network."""
@@ -210,7 +227,8 @@ class Network:
         _ip("netns", "add", name)
         self._names.append(name)
 
-    def _sysctl(self, name: str, setting: str) -> None:
+    def sysctl(self, name: str, setting: str) -> None:
+        """``NAME=VALUE`` in a namespace."""
         key, _, value = setting.partition("=")
         path = "/proc/sys/" + key.replace(".", "/")
         subprocess.run(

@@ -73,21 +73,24 @@ class MdnsAnnouncer:
         self._zeroconf = zeroconf
         self._announcing = asyncio.get_running_loop().create_task(self._announce(own))
 
+    def moving(self, own: Sequence[OwnAddress]) -> None:
+        """Announces the addresses that this machine has from now on."""
+        addresses = announced_addresses(self._host, own)
+        if self._info is not None and addresses:
+            self._info.addresses = [_packed(one) for one in addresses]
+
     async def moved(self, own: Sequence[OwnAddress]) -> None:
-        """Announces anew, with the addresses that this machine has now."""
-        zeroconf = self._zeroconf
-        if zeroconf is None:
-            return
+        """Announces anew: where the interfaces are the same, nobody else does."""
         if self._announcing is not None:
             await asyncio.wait((self._announcing,))
+        if self._zeroconf is None:
+            return
         if self._info is None:
             self._announcing = asyncio.get_running_loop().create_task(self._announce(own))
             return
-        addresses = announced_addresses(self._host, own)
-        if addresses:
-            self._info.addresses = [_packed(one) for one in addresses]
-            with contextlib.suppress(Exception):
-                await zeroconf.async_update_service(self._info)
+        self.moving(own)
+        with contextlib.suppress(Exception):
+            await self._zeroconf.async_update_service(self._info)
 
     async def closing(self) -> None:
         """Says goodbye, three times as the library does (0.3 s)."""

@@ -96,7 +96,7 @@ class MdnsBrowser:
         from nexus.discovery import wire
 
         advert = self._adverts.named(key)
-        if self._zeroconf is None or advert is None:
+        if advert is None:
             return False
         folded = advert.name.lower()
         answer = asyncio.get_running_loop().create_future()
@@ -129,6 +129,10 @@ class MdnsBrowser:
         zeroconf.zeroconf.async_add_listener(self._listener, None)
         self.look_again()
         self._asking = asyncio.get_running_loop().create_task(self._ask())
+
+    def moving(self, own: Sequence[OwnAddress]) -> None:
+        """The addresses of this machine change."""
+        self._own = own
 
     async def moved(self, own: Sequence[OwnAddress]) -> None:
         """Another network perhaps: asks anew. What is nearest may have changed."""

@@ -34,8 +34,11 @@ class MulticastUser(Protocol):
     async def opened(self, zeroconf: AsyncZeroconf, own: Sequence[OwnAddress]) -> None:
         """The sockets are there; ``own`` are this machine's addresses."""
 
+    def moving(self, own: Sequence[OwnAddress]) -> None:
+        """Interfaces came, went or changed their addresses; the sockets are about to follow."""
+
     async def moved(self, own: Sequence[OwnAddress]) -> None:
-        """Interfaces came, went or changed their addresses."""
+        """The sockets have followed."""
 
     async def closing(self) -> None:
         """The sockets are about to be closed."""
@@ -138,6 +141,8 @@ class Multicast:
             return
         if not usable:
             raise OSError("no network interface is up")
+        for user in list(self._users):
+            user.moving(own)
         kept = [one for one in usable.values() if self._joined.get(one.address, one) == one]
         if len(kept) < len(usable):
             await zeroconf.async_update_interfaces(_choices(kept))
