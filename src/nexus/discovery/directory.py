@@ -25,7 +25,8 @@ __all__ = ["Directory"]
 
 _ASKED_AT_ONCE = 30.0
 _ASKED_PER_S = 5.0
-"""New servers are asked what they are at this rate, after so many at once."""
+"""New servers are asked what they are at this rate, after so many at once; those that were of no
+use so far at the same rate of their own, lest they keep the new ones waiting."""
 _REMEMBERED_MAX = 1024
 _UNREACHABLE_S = 1.0
 _INTERVALS_MAX = 10
@@ -43,6 +44,7 @@ class Directory:
         self._by_key: dict[str, FoundServer] = {}
         self._numbers = 0
         self._rate = TokenBucket(_ASKED_AT_ONCE, _ASKED_PER_S)
+        self._rate_again = TokenBucket(_ASKED_AT_ONCE, _ASKED_PER_S)
         self._names: OrderedDict[tuple[str, Place], str] = OrderedDict()
         self._dismissed: OrderedDict[Place, None] = OrderedDict()
 
@@ -181,8 +183,9 @@ class Directory:
         self._ask(server, addresses, now_s)
 
     def _ask(self, server: FoundServer, addresses: tuple[str, ...], now_s: float) -> None:
-        if not self._rate.take(now_s):
-            if server.name is None:
+        rate = self._rate_again if server.tries else self._rate
+        if not rate.take(now_s):
+            if server.name is None and server.stage is not Stage.LEFT:
                 server.stage = Stage.WAITING
             return
         server.stage = Stage.ASKED
