@@ -173,6 +173,13 @@ class ApiError(Exception):
         return cls(503, "server_error", "service_unavailable", message, retry_after_s=retry_after_s)
 
     @classmethod
+    def loop_detected(cls, message: str) -> ApiError:
+        """508 (RFC 5842 § 7.2): the request goes in a circle. Trying again would not help."""
+        return cls(
+            508, "server_error", "loop_detected", message, headers=(("x-should-retry", "false"),)
+        )
+
+    @classmethod
     def internal(cls, request_id: str) -> ApiError:
         """500: a fault of our own, logged with its traceback under ``request_id``."""
         return cls(
@@ -206,6 +213,8 @@ class FailureKind(StrEnum):
     """401/403 to an attempt that carried no credential of the client's."""
     BACKEND_LOST = "backend_lost"
     """The backend turned unhealthy while the call was not yet committed."""
+    LOOP = "loop_detected"
+    """Another gateway there found that the request would go in a circle."""
     OURS = "gateway_shortage"
     """Out of descriptors or ports: our own shortage, never the backend's fault."""
 

@@ -39,6 +39,7 @@ from nexus.http1.upstream import UpstreamConnection
 from nexus.proxy.admission import admit, decode_body
 from nexus.proxy.endpoints import AnswerKind, Endpoint
 from nexus.proxy.heads import ClientFields, answer_fields, client_fields, public_query
+from nexus.proxy.hops import check_loop
 from nexus.proxy.relay import ErrorAnswer, HeldAnswer, PassThrough, Relay, StreamAnswer
 from nexus.proxy.retry import (
     Failed,
@@ -161,6 +162,8 @@ class Exchange:
                 refusal, self._cors = plane.hooks.check_origin(self._request)
                 if refusal is not None:
                     raise refusal
+            if self._fields.hops:
+                check_loop(self._fields.hops, plane.hop)
             admit(plane.draining, plane.in_flight, plane.limits.max_concurrent_requests)
             self._read_request()
             now_s = monotonic()
@@ -270,9 +273,7 @@ class Exchange:
         own_id = self.request_id
         if b"x-request-id" in traits.dropped_headers and fields.request_id is not None:
             own_id = self._plane.next_id()
-        parts.append(
-            b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (own_id.encode(), len(body))
-        )
+        parts.append(self._plane.last_fields % (own_id.encode(), len(body)))
         return b"".join(parts), body
 
     def _query(self) -> bytes:
@@ -980,7 +981,7 @@ class Exchange:
             outcome = Outcome.TIMEOUT
         elif self._attempts and status in (429, 500, 502, 503):
             outcome = Outcome.UPSTREAM_ERROR
-        elif status in (429, 503) or status == 403:
+        elif status in (429, 503) or status == 403 or (status == 508 and not self._attempts):
             outcome = Outcome.REFUSED
         elif status >= 500:
             outcome = Outcome.UPSTREAM_ERROR

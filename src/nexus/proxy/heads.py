@@ -7,6 +7,7 @@ from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 from nexus.http1.headers import CREDENTIAL_HEADERS, HOP_BY_HOP, Headers, connection_names
+from nexus.proxy.hops import nexus_hops, via_line
 
 __all__ = ["ClientFields", "answer_fields", "client_fields", "public_query"]
 
@@ -48,13 +49,15 @@ _ANSWER_DROPPED = HOP_BY_HOP | {
 
 class ClientFields:
     """The client's header fields, sorted once per call: ``lines`` go to every backend (except the
-    ones named in its engine's ``dropped_headers``), ``credentials`` only where they may."""
+    ones named in its engine's ``dropped_headers``), ``credentials`` only where they may. ``hops``
+    are the Nexus gateways that the request came through."""
 
     __slots__ = (
         "_joined",
         "_joined_without",
         "credentials",
         "encoding",
+        "hops",
         "names",
         "origin",
         "pin",
@@ -64,6 +67,7 @@ class ClientFields:
 
     def __init__(self) -> None:
         self.encoding: bytes | None = None
+        self.hops: tuple[bytes, ...] = ()
         self.origin: bytes | None = None
         self.pin: bytes | None = None
         self._joined = b""
@@ -105,6 +109,8 @@ def client_fields(headers: Headers) -> ClientFields:
                 fields.encoding = value if known is None else known + b"," + value
             elif name == b"origin":
                 fields.origin = value
+            elif name == b"via":
+                fields.hops += nexus_hops(value)
         elif name in CREDENTIAL_HEADERS:
             fields.credentials.append(name + b": " + value + b"\r\n")
         elif not name.startswith(b"x-nexus-"):
@@ -112,6 +118,9 @@ def client_fields(headers: Headers) -> ClientFields:
             values.append(name + b": " + value + b"\r\n")
         elif name == b"x-nexus-pin":
             fields.pin = value
+    if fields.hops:
+        names.append(b"via")
+        values.append(via_line(fields.hops))
     if named:
         kept = [(n, v) for n, v in zip(names, values, strict=True) if n not in named]
         fields.names = [n for n, _ in kept]

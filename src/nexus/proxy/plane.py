@@ -21,6 +21,7 @@ from nexus.http1.timers import DeadlineQueues
 from nexus.http1.tunnel import Proxy
 from nexus.proxy.endpoints import ENDPOINTS, Endpoint
 from nexus.proxy.exchange import Exchange
+from nexus.proxy.hops import hop_mark, via_line
 from nexus.proxy.limits import PlaneLimits
 from nexus.proxy.link import Link
 from nexus.routing.router import Router
@@ -60,7 +61,10 @@ class Hooks(Protocol):
 
 
 class DataPlane:
-    """The service behind the HTTP server (``http1.server.Service``)."""
+    """The service behind the HTTP server (``http1.server.Service``).
+
+    ``instance_id`` is how this gateway recognises its own mark on a request.
+    """
 
     __slots__ = (
         "_calls_uncredited",
@@ -71,8 +75,10 @@ class DataPlane:
         "budget",
         "draining",
         "hooks",
+        "hop",
         "http_errors",
         "in_flight",
+        "last_fields",
         "limits",
         "loop",
         "on_quiet",
@@ -94,6 +100,7 @@ class DataPlane:
         budget: Budget,
         rng: Random,
         proxy_of: Callable[[BackendUrl], Proxy | None] = lambda _: None,
+        instance_id: str = "",
     ) -> None:
         self.loop = loop
         self.hooks = hooks
@@ -103,6 +110,10 @@ class DataPlane:
         self.budget = budget
         self.rng = rng
         self._proxy_of = proxy_of
+        bits = f"{rng.getrandbits(80):020x}"
+        self.hop = hop_mark(instance_id or bits)
+        # A request's last header fields: made once, since every call has them.
+        self.last_fields = via_line((self.hop,)) + b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n"
         self.draining = False
         self.in_flight = 0
         # Status → answers to what was no call: unknown paths, wrong methods, malformed HTTP.
@@ -112,7 +123,6 @@ class DataPlane:
         self._calls_uncredited = 0
         self._links: dict[str, Link] = {}
         self._ids = 0
-        bits = f"{rng.getrandbits(80):020x}"
         # Shaped like a UUID (version 4): some engines refuse any other request id.
         self._id_prefix = f"{bits[:8]}-{bits[8:12]}-4{bits[12:15]}-8{bits[15:18]}-"
         self.timers: DeadlineQueues[Exchange] = DeadlineQueues(loop, _ring)

@@ -53,6 +53,8 @@ def failure_of_status(
         else f"answered {status}"
     )
     kind = _KINDS.get(read.meaning)
+    if status == 508:
+        return AttemptFailure(FailureKind.LOOP, message, status=status, against_backend=False)
     if status in (401, 403):
         if client_credential:
             return None
@@ -138,6 +140,8 @@ def final_error(failed: Sequence[Failed], model: str, listed: Sequence[str]) -> 
         for failure in failures
     ):
         return ApiError.service_unavailable(message, 1 if retry_after_s is None else retry_after_s)
+    if kinds == {FailureKind.LOOP}:
+        return ApiError.loop_detected(message)
     if kinds == {FailureKind.MODEL_NOT_HERE}:
         return ApiError.model_not_found(model, listed)
     if kinds <= {FailureKind.CANNOT, FailureKind.PROMPT_TOO_LONG, FailureKind.MODEL_NOT_HERE}:

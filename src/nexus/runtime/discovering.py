@@ -83,6 +83,7 @@ class Discovery:
         self._noted: set[str] = set()
         self._resolved: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._places = asyncio.Semaphore(_ASKED_AT_ONCE)
+        self._asking = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._multicast = Multicast()
         self._browser: MdnsBrowser | None = None
@@ -124,6 +125,11 @@ class Discovery:
         for user in (self._announcer, self._browser):
             if user is not None:
                 await self._guarded(user.aclose())
+
+    @property
+    def asking(self) -> int:
+        """How many servers are being asked what they are."""
+        return self._asking
 
     async def scan_now(self) -> None:
         """Looks at this machine's ports now."""
@@ -233,6 +239,7 @@ class Discovery:
 
     def ask(self, question: Question) -> None:
         """Finds out what answers, then tells the directory."""
+        self._asking += 1
         self._spawn(self._find_out(question))
 
     def query(self, name: str, keys: tuple[str, ...]) -> None:
@@ -292,6 +299,7 @@ class Discovery:
                         finding = Finding(server=question.server, address=address, found=found)
                         break
         finally:
+            self._asking -= 1
             self.directory.told(finding, monotonic())
 
     async def _ask_again(self, name: str, keys: tuple[str, ...]) -> None:

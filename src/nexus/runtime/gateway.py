@@ -108,6 +108,7 @@ class Gateway:
             budget=self.budget,
             rng=self.rng,
             proxy_of=self._proxy_of,
+            instance_id=self.instance_id,
         )
         self.server = HttpServer(
             loop,
