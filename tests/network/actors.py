@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from tests.network.namespaces import Machine
 from tests.processes import Process, until
 
-__all__ = ["Advertiser", "Avahi", "Browser", "engine"]
+__all__ = ["Advertiser", "Avahi", "Browser", "Gateway", "engine"]
 
 _AVAHI = """[server]
 host-name=gpu-box
@@ -134,3 +135,55 @@ class Avahi:
     def withdraw(self, name: str) -> None:
         """Says goodbye."""
         (self._services / f"{name}.service").unlink()
+
+
+class Gateway:
+    """A real ``nexus serve`` on port 8000 of ``machine``. Its default configuration, but for a
+    short grace period and quick health checks."""
+
+    def __init__(self, machine: Machine, folder: Path, *, grace_s: float = 2.0) -> None:
+        self.machine = machine
+        configuration = folder / f"{machine.name}.toml"
+        configuration.write_text(
+            f"[server]\nhost = '0.0.0.0'\ndrain_timeout_seconds = 2\n"
+            f"[discovery]\ngrace_period_seconds = {grace_s}\n"
+            f"[health_check]\ninterval_seconds = 0.5\ntimeout_seconds = 2\n"
+        )
+        self.process = machine.python("nexus", "serve", "--config", str(configuration))
+        self.process.says('("listening"|listening)')
+
+    def backends(self) -> dict[str, dict[str, Any]]:
+        """What its admin API says of its backends, by name."""
+        status, answer = self.machine.request("GET", 8000, "/admin/v1/backends")
+        assert status == 200, answer
+        return {one["name"]: one for one in answer["data"]}
+
+    def models(self) -> set[str]:
+        """The models that clients may ask for."""
+        status, answer = self.machine.request("GET", 8000, "/v1/models")
+        assert status == 200, answer
+        return {one["id"] for one in answer["data"]}
+
+    def chat(self, model: str) -> tuple[int, Any]:
+        """One chat completion; status and answer."""
+        body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+        return self.machine.request("POST", 8000, "/v1/chat/completions", body)
+
+    def wait_for(self, model: str, timeout_s: float = 10.0) -> float:
+        """Waits until ``model`` is served; returns the seconds it took."""
+        return self._until(lambda: model in self.models(), f"{model} served", timeout_s)
+
+    def wait_without(self, timeout_s: float = 15.0) -> float:
+        """Waits until it has no backend; returns the seconds it took."""
+        return self._until(lambda: not self.backends(), "no backend", timeout_s)
+
+    def log(self, event: str) -> list[dict[str, Any]]:
+        """Its log lines of ``event``."""
+        lines = (json.loads(line) for line in self.process.output.splitlines() if line[:1] == "{")
+        return [line for line in lines if line.get("event") == event]
+
+    def _until(self, condition: Callable[[], object], what: str, timeout_s: float) -> float:
+        try:
+            return until(condition, what, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.process.output[-6000:]}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Sequence
 
 from nexus.core.backend import Source
@@ -17,18 +16,14 @@ _TIMEOUT_S = 0.5
 
 async def listens(address: str, port: int, timeout_s: float) -> bool:
     """Whether a TCP connection to ``address`` comes about. Nothing is sent."""
+    # Not sock_connect: uvloop's loses the scope of a link-local address.
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
-            infos = await loop.getaddrinfo(
-                address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-            )
-            family, kind, protocol, _, where = infos[0]
-            with socket.socket(family, kind, protocol) as sock:
-                sock.setblocking(False)
-                await loop.sock_connect(sock, where)
+            transport, _ = await loop.create_connection(asyncio.Protocol, address, port)
     except (OSError, TimeoutError):
         return False
+    transport.close()
     return True
 
 
