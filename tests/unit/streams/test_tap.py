@@ -188,3 +188,52 @@ def test_facts_do_not_depend_on_how_blocks_are_cut(kinds: list[int], rng: Any) -
         "completion_tokens",
     ):
         assert getattr(one, fact) == getattr(many, fact), fact
+
+
+def _chunk(delta: dict[str, Any], finish: str | None = None, **fields: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: " + json.dumps({"choices": [choice], **fields}).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize("split", [1, 2, 3, 100])
+def test_content_events_are_those_that_bring_something(split: int) -> None:
+    """Role, finish, usage and ``[DONE]`` bring none, however reads fall together."""
+    events = [
+        _chunk({"role": "assistant", "content": ""}),
+        _chunk({"content": "a"}),
+        _chunk({"reasoning_content": "b"}),
+        _chunk({"content": "there was an error"}),
+        _chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}),
+        _chunk({}, "stop"),
+        b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":4}}\n\n',
+        b"data: [DONE]\n\n",
+    ]
+    tap = Tap(Terminal.FINISH_REASON, read_chunk)
+    tap.began_silent = True
+    for at in range(0, len(events), split):
+        tap.watch(b"".join(events[at : at + split]))
+    assert tap.content_events == 4
+
+
+def test_a_finish_that_brings_text_is_a_content_event() -> None:
+    """Some engines send the last token and the finish reason together."""
+    tap = Tap(Terminal.FINISH_REASON, read_chunk)
+    tap.watch(_chunk({"content": "a"}))
+    tap.watch(_chunk({"content": "b"}, "length"))
+    assert tap.content_events == 2
+
+
+def test_content_events_of_the_responses_api_are_its_deltas() -> None:
+    """Its other events frame them."""
+    tap = Tap(Terminal.RESPONSE_EVENT, read_chunk)
+    for kind in ("created", "output_text.delta", "output_text.delta", "output_text.done"):
+        tap.watch(b'data: {"type":"response.%b"}\n\n' % kind.encode())
+    tap.watch(b'data: {"type":"response.completed","response":{}}\n\n')
+    assert tap.content_events == 2
+
+
+def test_streams_without_text_have_no_content_events() -> None:
+    """Audio is not counted in tokens."""
+    tap = Tap(Terminal.END, read_chunk)
+    tap.watch(b'data: {"type":"speech.audio.delta"}\n\n')
+    assert tap.content_events == 0
