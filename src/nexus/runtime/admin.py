@@ -246,14 +246,18 @@ class Admin:
         return raw
 
     def _refuse_name(self, name: str) -> None:
-        if name in self._gateway.store.snapshot.backends:
+        there = self._gateway.store.snapshot.backends.get(name)
+        if there is not None and there.spec.source.named_by_operator:
             raise _conflict(
                 "backend_exists", f"There is a backend named '{_shown(name)}' already.", "name"
             )
 
     def _refuse_twin(self, spec: BackendSpec) -> None:
         twin = self._gateway.store.same_server(spec)
-        if twin is not None:
+        if twin is None:
+            return
+        # What was found gives way to what is named.
+        if twin.spec.source.named_by_operator or not spec.source.named_by_operator:
             raise _conflict(
                 "backend_exists",
                 f"{_bare(spec.url)} is the same server as backend '{twin.name}'. Change that one "

@@ -131,6 +131,14 @@ class Discovery:
         """How many servers are being asked what they are."""
         return self._asking
 
+    def look_again(self) -> None:
+        """Looks at this machine's ports and asks the network now, as after a start."""
+        if not self._tasks:
+            return  # off, or ended
+        self._spawn(self._scanner.scan())
+        if self._browser is not None:
+            self._browser.look_again()
+
     async def scan_now(self) -> None:
         """Looks at this machine's ports now."""
         await self._scanner.scan()

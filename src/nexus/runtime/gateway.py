@@ -133,7 +133,7 @@ class Gateway:
             on_error=lambda name, error: self.unexpected(error, f"check of {name}"),
             rng=self.rng,
             live_of=self.store.live,
-            on_wake=self.plane.drop_connections,
+            on_wake=self._woke,
         )
         self._probe_links: dict[str, Link] = {}
         self._checking: asyncio.Task[None] | None = None
@@ -373,6 +373,11 @@ class Gateway:
                 reason=after.reason,
                 models=len(after.models),
             )
+
+    def _woke(self) -> None:
+        """The machine slept: connections are dead, and the network may be another one."""
+        self.plane.drop_connections()
+        self.discovery.look_again()
 
     def _changed(self, before: Snapshot, after: Snapshot) -> None:
         self.plane.adopt(after)
