@@ -140,7 +140,8 @@ class Exchange:
             if memo is not None:
                 memo.reading = fields
         self._fields = fields
-        self.request_id = kept_id(self._fields.request_id) or plane.next_id()
+        kept = fields.request_id
+        self.request_id = (None if kept is None else kept_id(kept)) or plane.next_id()
         self._body = body = request.body
         self._held_bytes = request.held_bytes
         self._record = CallRecord(
@@ -262,7 +263,7 @@ class Exchange:
             )
         fields = self._fields
         parts = [
-            link.post_prefix(self.endpoint.path, self._query()),
+            link.post_prefix(self.endpoint.path, self._query() if self._request.query else b""),
             fields.lines(link.dropped_headers),
         ]
         credential = link.forwards_credentials and bool(fields.credentials)
@@ -271,7 +272,7 @@ class Exchange:
         if credential is not self.client_credential:
             self.client_credential = credential
         own_id = self.request_id
-        if b"x-request-id" in traits.dropped_headers and fields.request_id is not None:
+        if fields.request_id is not None and b"x-request-id" in traits.dropped_headers:
             own_id = self._plane.next_id()
         parts.append(self._plane.last_fields % (own_id.encode(), len(body)))
         return b"".join(parts), body
@@ -279,9 +280,7 @@ class Exchange:
     def _query(self) -> bytes:
         """The client's query; where its credentials may not go, those in the query may not."""
         query = self._request.query
-        if query and not self._link.forwards_credentials:
-            return public_query(query)
-        return query
+        return query if self._link.forwards_credentials else public_query(query)
 
     def _fits(self, scored: Scored) -> bool:
         """Whether the engine itself understands the name the client used."""
@@ -298,7 +297,7 @@ class Exchange:
         if self._client is not None and self._client.write_paused:
             connection.pause()
 
-    def _leave(self, outcome: str, status: int) -> None:
+    def _leave(self, outcome: str, status: int, now_s: float | None = None) -> None:
         """The attempt at hand is over: every counter that it moved moves back."""
         scored = self._scored
         scored.candidate.live.end()
@@ -319,9 +318,8 @@ class Exchange:
             self._connection = None
             if connection.handler is self:
                 connection.discard()
-        self._record.attempts.append(
-            AttemptRecord(link.name, outcome, status, _ms(monotonic() - self._attempt_at_s))
-        )
+        took_s = (monotonic() if now_s is None else now_s) - self._attempt_at_s
+        self._record.attempts.append(AttemptRecord(link.name, outcome, status, _ms(took_s)))
 
     def _release_trial(self) -> None:
         """The attempt ends without a verdict: if it was the breaker's trial, another may be."""
@@ -1012,12 +1010,8 @@ class Exchange:
         """Who answered and why (behaviour § 2.3)."""
         plan = self._plan
         scored = self._scored
-        head = self._link.answer_head(scored.candidate.model.id)
-        reason = self._reason
-        fields = b"%bx-nexus-route-reason: %b\r\nx-nexus-attempts: %d\r\n" % (
-            head,
-            _REASONS[reason],
-            self._attempts,
+        fields = self._link.answer_head(
+            scored.candidate.model.id, self._reason if self._failed else plan.reason, self._attempts
         )
         if plan.fallback_model is not None:
             fields += b"x-nexus-fallback-model: " + encode_value(plan.fallback_model) + b"\r\n"
@@ -1027,7 +1021,7 @@ class Exchange:
         return fields
 
     def _own_fields(self) -> bytes:
-        fields = b"x-request-id: " + self.request_id.encode() + b"\r\n"
+        fields = b"x-request-id: %b\r\n" % self.request_id.encode()
         for name, value in self._cors:
             fields += name + b": " + value + b"\r\n"
         return fields
@@ -1064,20 +1058,22 @@ class Exchange:
             # The same call succeeded here: so the 500 there was that backend's own (§ 4).
             if poisoned.candidate.live is not scored.candidate.live:
                 breaker.record_failure(poisoned.candidate.live, now_s)
-        self._leave("ok", self.upstream_status)
+        self._leave("ok", self.upstream_status, now_s)
         if self.profile.stream:
             self._teach()
         self._served_by()
-        self._finish(Outcome.OK, self.upstream_status)
+        self._finish(Outcome.OK, self.upstream_status, now_s=now_s)
 
     def _served_by(self) -> None:
         record = self._record
         scored = self._scored
         record.backend = self._link.name
         record.served_model = scored.candidate.model.id
-        record.reason = self._reason
+        record.reason = self._reason if self._failed else self._plan.reason
 
-    def _finish(self, outcome: Outcome, status: int, *, error: str = "") -> None:
+    def _finish(
+        self, outcome: Outcome, status: int, *, error: str = "", now_s: float | None = None
+    ) -> None:
         """Every way out: timers, budget and counters whole, one record."""
         if self.state is CallState.DONE:
             return
@@ -1099,7 +1095,7 @@ class Exchange:
             record.considered = tuple(
                 [(one.candidate.backend.spec.name, one.score) for one in self._plan.candidates]
             )
-        record.duration_ms = _ms(monotonic() - self._began_s)
+        record.duration_ms = _ms((monotonic() if now_s is None else now_s) - self._began_s)
         client = self._answered
         try:
             plane.finished(record)
@@ -1111,7 +1107,6 @@ class Exchange:
                 client.finish(close=self._close_after)
 
 
-_REASONS = {reason: reason.value.encode() for reason in RouteReason}
 _UNREAD = RequestProfile(endpoint="", model="")
 _STREAM_OWN = frozenset({b"cache-control", b"x-accel-buffering"})
 

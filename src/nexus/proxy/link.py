@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from nexus.core.backend import Backend
+from nexus.core.call import RouteReason
 from nexus.engines.adapter import Adapter
 from nexus.engines.table import adapter_for
 from nexus.http1.headers import CREDENTIAL_HEADERS, Headers, encode_value
@@ -93,7 +94,7 @@ class Link:
         query = "&".join(part for part in (backend.address.query, urlencode(spec.query)) if part)
         self._suffix = query.encode()
         self._prefixes: dict[str, bytes] = {}
-        self._answer_heads: dict[str, bytes] = {}
+        self._answer_heads: dict[tuple[str, RouteReason, int], bytes] = {}
         self._passed_of: Headers = []
         self._passed = b""
 
@@ -145,10 +146,11 @@ class Link:
             self._passed = b"".join(lines)
         return self._passed
 
-    def answer_head(self, model_id: str) -> bytes:
-        """The ``x-nexus-*`` fields that are the same in every answer of this backend for this
-        model (behaviour § 2.3)."""
-        head = self._answer_heads.get(model_id)
+    def answer_head(self, model_id: str, reason: RouteReason, attempts: int) -> bytes:
+        """The ``x-nexus-*`` fields that every answer of this backend carries (behaviour § 2.3):
+        the same ones for the same model, reason and number of attempts."""
+        key = (model_id, reason, attempts)
+        head = self._answer_heads.get(key)
         if head is None:
             backend = self.backend
             head = b"".join(
@@ -159,11 +161,13 @@ class Link:
                     + (b"cloud" if backend.traits.cloud else b"local")
                     + b"\r\n",
                     b"x-nexus-model: " + encode_value(model_id) + b"\r\n",
+                    b"x-nexus-route-reason: " + reason.value.encode() + b"\r\n",
+                    b"x-nexus-attempts: %d\r\n" % attempts,
                     b"x-content-type-options: nosniff\r\n",
                 )
             )
             if len(self._answer_heads) < _NAMES_MAX:
-                self._answer_heads[model_id] = head
+                self._answer_heads[key] = head
         return head
 
 
