@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 import click
 
 from nexus.cli.failure import Failure
+from nexus.demo.table import DialectName
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-    from nexus.demo.engine import DialectName
 
 __all__ = ["demo", "demo_engine"]
 
@@ -32,8 +31,10 @@ def demo(port: int) -> None:
 
 @click.command("demo-engine")
 @click.option(
+    "--type",
     "--dialect",
-    type=click.Choice(["openai", "ollama", "llamacpp", "vllm"]),
+    "dialect",
+    type=click.Choice(get_args(DialectName)),
     default="openai",
     show_default=True,
     help="Which engine to play.",

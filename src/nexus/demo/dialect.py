@@ -38,7 +38,11 @@ class Dialect:
     id_prefix: ClassVar[str] = "chatcmpl-demo"
     completion_id_prefix: ClassVar[str] = "cmpl-demo"
     fingerprint: ClassVar[str] = "fp_demo"
+    lists_now: ClassVar[bool] = False
+    """Its list gives the present moment as every model's ``created``."""
     answers_head: ClassVar[bool] = False
+    closes: ClassVar[bool] = False
+    """Every answer ends its connection."""
     open_paths: ClassVar[frozenset[str]] = frozenset()
     """Paths that need no key."""
     role_alone: ClassVar[bool] = True
@@ -87,7 +91,7 @@ class Dialect:
             except ValueError as error:
                 return self.bad_body(str(error))
         if request.method not in ("GET", "HEAD"):
-            return self.no_method(path)
+            return self.other_method(request)
         if path in self.posts and path not in self.gets:
             return self.no_method(path)
         if request.method == "HEAD" and not self.answers_head:
@@ -97,6 +101,10 @@ class Dialect:
         if request.method == "HEAD" and isinstance(reply, Plain):
             reply.bodiless = True
         return reply
+
+    def other_method(self, request: SeenRequest) -> Reply:
+        """The answer to what is neither GET nor HEAD nor POST."""
+        return self.no_method(request.path)
 
     def page(self, document: Any) -> Plain:
         """``document`` as JSON, with no time to make it."""
@@ -121,7 +129,8 @@ class Dialect:
 
     def model_entry(self, name: str) -> dict[str, Any]:
         """One model of the listing."""
-        return {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": self.owner}
+        created = int(time.time()) if self.lists_now else 1_700_000_000
+        return {"id": name, "object": "model", "created": created, "owned_by": self.owner}
 
     def knows(self, model: str) -> bool:
         """Whether a model of that name is served."""
@@ -201,7 +210,8 @@ class Dialect:
 
     def blind(self, model: str) -> Plain:
         """An image went to a model that takes none."""
-        return self.error(400, f"Invalid content type. {model} does not support image_url.")
+        message = "Invalid content type. image_url is only supported by certain models."
+        return self.error(400, message, param="messages")
 
     def toolless(self, model: str) -> Plain:
         """Tools went to an engine that takes none."""

@@ -8,30 +8,20 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from nexus.demo.connection import Connection, Ending
 from nexus.demo.control import PREFIX, answer_control
-from nexus.demo.dialect import Dialect
 from nexus.demo.faults import Fault, FaultOrder, Faults
-from nexus.demo.llamacpp import LlamaCppDialect
 from nexus.demo.mishap import play_fault
 from nexus.demo.ollama import OllamaDialect, in_sse
 from nexus.demo.profile import Profile, SeenRequest, Speed
 from nexus.demo.reply import Plain, Reply, Step, Stop, Wire
 from nexus.demo.script import play
-from nexus.demo.vllm import VllmDialect
+from nexus.demo.table import DIALECTS, DialectName
 
 __all__ = ["DialectName", "FakeEngine"]
 
-DialectName = Literal["openai", "ollama", "llamacpp", "vllm"]
-
-_DIALECTS: dict[DialectName, type[Dialect]] = {
-    "openai": Dialect,
-    "ollama": OllamaDialect,
-    "llamacpp": LlamaCppDialect,
-    "vllm": VllmDialect,
-}
 _REQUESTS_KEPT = 2000
 _BYTES_KEPT = 64 * 1024 * 1024
 _ACCEPTS_PER_TURN = 128
@@ -96,7 +86,7 @@ class FakeEngine:
         self.completed = 0
         self.cancelled = 0
         self.broken = 0
-        self._dialect = _DIALECTS[dialect](self.profile)
+        self._dialect = DIALECTS[dialect](self.profile)
         self._ollama = OllamaDialect(self.profile)
         self._kept_bytes = 0
         self._connections: set[Connection] = set()
@@ -294,7 +284,7 @@ class FakeEngine:
         """See ``connection.Owner``."""
         if self.http10:
             return Wire(self._dialect.style, keep=False, framed=False, version="HTTP/1.0")
-        return Wire(self._dialect.style)
+        return Wire(self._dialect.style, keep=not self._dialect.closes)
 
     def early(self, request: SeenRequest, wire: Wire) -> Iterator[Step] | None:
         """See ``connection.Owner``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 import msgspec
@@ -11,6 +10,7 @@ from nexus.demo.ask import Ask, Say
 from nexus.demo.dialect import Dialect
 from nexus.demo.profile import Profile, SeenRequest
 from nexus.demo.reply import HeadStyle, Plain
+from nexus.demo.shapes import gauges, model_details
 
 __all__ = ["LlamaCppDialect"]
 
@@ -30,6 +30,7 @@ class LlamaCppDialect(Dialect):
     owner: ClassVar[str] = "llamacpp"
     completion_id_prefix: ClassVar[str] = "chatcmpl-demo"
     fingerprint: ClassVar[str] = "b1-demo"
+    lists_now: ClassVar[bool] = True
     answers_head: ClassVar[bool] = True
     open_paths: ClassVar[frozenset[str]] = frozenset({"/health", "/v1/health"})
     role_content: ClassVar[str | None] = None
@@ -62,31 +63,38 @@ class LlamaCppDialect(Dialect):
                 "capabilities": ["completion"]
                 + (["multimodal"] if self.profile.sees(name) else []),
                 "parameters": "",
-                "details": {"parent_model": "", "format": "gguf", "family": "", "families": [""]},
+                "details": model_details(),
             }
             for name in self.profile.models
         ]
         return {"models": twins, **super().models()}
 
     def model_entry(self, name: str) -> dict[str, Any]:
-        window = self.profile.context_length
         return {
-            "id": name,
+            **super().model_entry(name),
             "aliases": [name],
             "tags": [],
-            "object": "model",
-            "created": int(time.time()),
-            "owned_by": "llamacpp",
-            "meta": {
-                "vocab_type": 1,
-                "n_vocab": 795,
-                "n_ctx": window,
-                "n_ctx_train": 4 * window,
-                "n_embd": 64,
-                "n_params": 175_808,
-                "size": 352_256,
-                "ftype": "F16",
-            },
+            "architecture": self.architecture(name),
+            "meta": self.meta(),
+        }
+
+    def architecture(self, name: str) -> dict[str, Any]:
+        """What goes in and what comes out."""
+        inputs = ["text", "image"] if self.profile.sees(name) else ["text"]
+        return {"input_modalities": inputs, "output_modalities": ["text"]}
+
+    def meta(self) -> dict[str, Any]:
+        """What is known of a model that is loaded."""
+        window = self.profile.context_length
+        return {
+            "vocab_type": 1,
+            "n_vocab": 795,
+            "n_ctx": window,
+            "n_ctx_train": 4 * window,
+            "n_embd": 64,
+            "n_params": 175_808,
+            "size": 352_256,
+            "ftype": "F16",
         }
 
     def other_page(self, path: str) -> Plain:
@@ -103,6 +111,9 @@ class LlamaCppDialect(Dialect):
             "model_ftype": "F16",
             "model_path": f"{name}.gguf",
             "modalities": {"vision": profile.sees(name), "video": False, "audio": False},
+            "media_marker": "<__media__>",
+            "ui": True,
+            "ui_settings": {},
             "endpoint_slots": True,
             "endpoint_props": True,
             "endpoint_metrics": True,
@@ -112,11 +123,17 @@ class LlamaCppDialect(Dialect):
                 "supports_tool_calls": profile.tools,
                 "supports_parallel_tool_calls": False,
                 "supports_system_role": True,
+                "supports_string_content": True,
+                "supports_typed_content": False,
+                "supports_object_arguments": False,
+                "supports_preserve_reasoning": False,
+                "supports_reasoning_effort": False,
             },
             "bos_token": "<s>",
             "eos_token": "</s>",
             "build_info": "b1-demo",
             "is_sleeping": False,
+            "cors_proxy_enabled": False,
         }
 
     def slots(self, request: SeenRequest) -> Plain:
@@ -137,15 +154,18 @@ class LlamaCppDialect(Dialect):
         )
 
     def metrics(self) -> Plain:
-        """The gauges that tell load, in Prometheus' text format."""
-        text = ""
-        for name, what, value in (
-            ("requests_processing", "Number of requests processing", self.profile.running),
-            ("requests_deferred", "Number of requests deferred", self.profile.waiting),
-        ):
-            text += f"# HELP llamacpp:{name} {what}\n# TYPE llamacpp:{name} gauge\n"
-            text += f"llamacpp:{name} {value}\n"
-        return Plain(body=text.encode(), content_type="text/plain; version=0.0.4")
+        """The gauges that tell load."""
+        profile = self.profile
+        return gauges(
+            (
+                (
+                    "llamacpp:requests_processing",
+                    "Number of requests processing.",
+                    profile.running,
+                ),
+                ("llamacpp:requests_deferred", "Number of requests deferred.", profile.waiting),
+            )
+        )
 
     def knows(self, model: str) -> bool:
         return True
@@ -210,6 +230,9 @@ class LlamaCppDialect(Dialect):
         message = "This server does not support embeddings. Start it with `--embeddings`"
         return self.error(501, message, "not_supported_error")
 
+    def usage(self, say: Say) -> dict[str, Any]:
+        return {**super().usage(say), "prompt_tokens_details": {"cached_tokens": 0}}
+
     def make_choice(self, content: dict[str, Any], finish: str | None) -> dict[str, Any]:
         return {"finish_reason": finish, "index": 0, **content}
 
@@ -220,7 +243,11 @@ class LlamaCppDialect(Dialect):
             "cache_n": 0,
             "prompt_n": prompt,
             "prompt_ms": 0.7,
+            "prompt_per_token_ms": 0.07,
+            "prompt_per_second": 14_285.7,
             "predicted_n": completion,
             "predicted_ms": 2.0,
+            "predicted_per_token_ms": 0.4,
+            "predicted_per_second": 2500.0,
         }
         return answer

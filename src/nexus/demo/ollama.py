@@ -14,11 +14,13 @@ from nexus.demo.ask import Ask, Say, plan_answer, read_ask
 from nexus.demo.dialect import Dialect, vectors
 from nexus.demo.profile import Profile, SeenRequest
 from nexus.demo.reply import HeadStyle, Plain, Reply, Stream
+from nexus.demo.shapes import model_details
 
 __all__ = ["OllamaDialect", "in_sse"]
 
 _encode = msgspec.json.encode
 _JSON = "application/json; charset=utf-8"
+_DETAILS = model_details("llama", "8.0B", "Q4_K_M")
 _MODIFIED_AT = "2026-11-23T01:25:50.621404401Z"
 
 
@@ -84,12 +86,7 @@ class OllamaDialect(Dialect):
         return self.error(404, f"model '{model}' not found")
 
     def model_entry(self, name: str) -> dict[str, Any]:
-        return {
-            "id": self._full(name),
-            "object": "model",
-            "created": 1_700_000_000,
-            "owned_by": "library",
-        }
+        return super().model_entry(self._full(name))
 
     def other_page(self, path: str) -> Plain:
         name = self._find(path.removeprefix("/v1/models/"))
@@ -112,12 +109,7 @@ class OllamaDialect(Dialect):
         """An entry of ``/api/tags``."""
         full = self._full(name)
         details = {
-            "parent_model": "",
-            "format": "gguf",
-            "family": "llama",
-            "families": ["llama"],
-            "parameter_size": "8.0B",
-            "quantization_level": "Q4_K_M",
+            **_DETAILS,
             "context_length": 4 * self.profile.context_length,
             "embedding_length": 4096,
         }
@@ -139,6 +131,7 @@ class OllamaDialect(Dialect):
             if name in self.profile.loaded:
                 entry = self.tag(name)
                 del entry["modified_at"], entry["capabilities"]
+                entry["details"] = _DETAILS
                 entry["expires_at"] = expires
                 entry["size_vram"] = entry["size"]
                 entry["context_length"] = self.profile.context_length
@@ -152,14 +145,12 @@ class OllamaDialect(Dialect):
         if full is None:
             return self.error(404, f"model '{self._full(asked)}' not found")
         window = self.profile.context_length
-        details = self.tag(full)["details"]
-        del details["context_length"], details["embedding_length"]
         return self.page(
             {
                 "modelfile": f"# Modelfile\nFROM {full}\nPARAMETER num_ctx {window}\n",
                 "parameters": f"num_ctx                        {window}",
                 "template": "{{ .Prompt }}",
-                "details": details,
+                "details": _DETAILS,
                 "model_info": {
                     "general.architecture": "llama",
                     "general.parameter_count": 8_030_261_312,

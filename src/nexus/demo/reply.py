@@ -30,7 +30,8 @@ class Stream(msgspec.Struct, kw_only=True):
     """An answer of events, each with its own blank line or newline at the end.
 
     ``events`` are paced by the engine's speed; ``tail`` (finish, usage) and ``done`` (``[DONE]``)
-    follow at once. ``head_first`` sends the response head before the first token is there.
+    follow at once. ``head_first`` sends the response head before the first token is there, and so
+    does ``opening``, a comment that goes with it.
     """
 
     events: Iterable[bytes]
@@ -39,6 +40,7 @@ class Stream(msgspec.Struct, kw_only=True):
     content_type: str = "text/event-stream"
     headers: tuple[tuple[str, str], ...] = ()
     head_first: bool = False
+    opening: bytes = b""
 
 
 Reply = Plain | Stream

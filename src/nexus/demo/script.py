@@ -25,8 +25,11 @@ def play(reply: Reply, wire: Wire, speed: Speed) -> Iterator[Step]:
 def play_stream(reply: Stream, wire: Wire, speed: Speed) -> Iterator[Step]:
     """Head and events, without the end of the body; the head comes even if there are none."""
     pending = [wire.head(200, reply.content_type, None, reply.headers)]
-    if reply.head_first and speed.ttft_s:
-        yield pending.pop()
+    if reply.opening:
+        pending.append(wire.frame(reply.opening))
+    if (reply.head_first or reply.opening) and speed.ttft_s:
+        yield b"".join(pending)
+        pending.clear()
     if speed.ttft_s:
         yield speed.ttft_s
     group = speed.events_per_write

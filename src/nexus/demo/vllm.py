@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 import msgspec
 
 from nexus.demo.ask import Say
-from nexus.demo.dialect import Dialect
+from nexus.demo.fastapi import FastApiDialect
 from nexus.demo.profile import Profile
 from nexus.demo.reply import HeadStyle, Plain
+from nexus.demo.shapes import gauges
 
 __all__ = ["VllmDialect"]
 
@@ -18,7 +18,7 @@ _encode = msgspec.json.encode
 _KINDS = {400: "BadRequestError", 404: "NotFoundError", 500: "InternalServerError"}
 
 
-class VllmDialect(Dialect):
+class VllmDialect(FastApiDialect):
     """vLLM: heads at once, the finish reason on the last text chunk, integer error codes."""
 
     style: ClassVar[HeadStyle] = HeadStyle(own="server: uvicorn\r\nvary: Origin\r\n", lower=True)
@@ -40,11 +40,11 @@ class VllmDialect(Dialect):
         }
 
     def model_entry(self, name: str) -> dict[str, Any]:
-        now = int(time.time())
+        entry = self.rooted_entry(name)
         permission = {
             "id": "modelperm-demo",
             "object": "model_permission",
-            "created": now,
+            "created": entry["created"],
             "allow_create_engine": False,
             "allow_sampling": True,
             "allow_logprobs": True,
@@ -55,40 +55,25 @@ class VllmDialect(Dialect):
             "group": None,
             "is_blocking": False,
         }
-        return {
-            "id": name,
-            "object": "model",
-            "created": now,
-            "owned_by": "vllm",
-            "root": f"/models/{name}",
-            "parent": None,
-            "max_model_len": self.profile.context_length,
-            "permission": [permission],
-        }
+        return {**entry, "permission": [permission]}
 
     def other_page(self, path: str) -> Plain:
         return self.no_path(path)
 
     def metrics(self) -> Plain:
-        """The gauges that tell load, in Prometheus' text format."""
-        label = f'{{engine="0",model_name="{self.profile.models[0]}"}}'
-        text = ""
-        for name, what, value in (
+        """The gauges that tell load."""
+        running, waiting = float(self.profile.running), float(self.profile.waiting)
+        rows = (
             (
-                "num_requests_running",
+                "vllm:num_requests_running",
                 "Number of requests in model execution batches.",
-                self.profile.running,
+                running,
             ),
-            (
-                "num_requests_waiting",
-                "Number of requests waiting to be processed.",
-                self.profile.waiting,
-            ),
-            ("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", 0),
-        ):
-            text += f"# HELP vllm:{name} {what}\n# TYPE vllm:{name} gauge\n"
-            text += f"vllm:{name}{label} {float(value)}\n"
-        return Plain(body=text.encode(), content_type="text/plain; version=1.0.0; charset=utf-8")
+            ("vllm:num_requests_waiting", "Number of requests waiting to be processed.", waiting),
+            ("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", 0.0),
+        )
+        labels = f'{{engine="0",model_name="{self.profile.models[0]}"}}'
+        return gauges(rows, labels=labels, version="1.0.0")
 
     def error(
         self,
@@ -106,16 +91,6 @@ class VllmDialect(Dialect):
         valid = ", ".join(self.profile.models)
         message = f"The model `{model}` does not exist. Valid aliases: {valid}."
         return self.error(404, message, param="model")
-
-    def unauthorized(self) -> Plain:
-        return Plain(status=401, body=b'{"error":"Unauthorized"}')
-
-    def no_path(self, path: str) -> Plain:
-        return Plain(status=404, body=b'{"detail":"Not Found"}')
-
-    def no_method(self, path: str) -> Plain:
-        body = b'{"detail":"Method Not Allowed"}'
-        return Plain(status=405, body=body, headers=(("allow", "POST"),))
 
     def bad_body(self, why: str) -> Plain:
         message = f"1 validation error:\n  {{'type': 'json_invalid', 'msg': '{why}'}}"

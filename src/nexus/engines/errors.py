@@ -44,6 +44,8 @@ _CANNOT = re.compile(
     r"|unsupported content\[\]\.type"  # older llama.cpp
     r"|--?tool-call-parser|--enable-auto-tool-choice"  # vLLM started without a tool parser
     r"|requires? --jinja"  # older llama.cpp, tools
+    r"|does not appear to be an embedding model"  # SGLang
+    r"|is only supported by certain models"  # OpenAI, images
     r"|does not support (?:\w+ )?"
     r"(?:chat|generate|completions?|insert|tools|thinking|embeddings?|images?|vision|audio)\b",
     re.IGNORECASE,

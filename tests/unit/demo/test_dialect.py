@@ -10,10 +10,13 @@ import pytest
 
 from nexus.demo.engine import DialectName, FakeEngine
 from nexus.demo.faults import Fault
+from nexus.demo.table import DIALECTS
 from tests.unit.demo.wire import CHAT, STREAM, RawClient, events, fetch
 
 CHAT_PATH = "/v1/chat/completions"
-EVERY: tuple[DialectName, ...] = ("openai", "ollama", "llamacpp", "vllm")
+EVERY: tuple[DialectName, ...] = tuple(DIALECTS)
+NO_EXO = tuple(dialect for dialect in EVERY if dialect != "exo")
+"""Its streams are of another shape, and it has neither completions nor embeddings."""
 TOOLS: dict[str, Any] = {
     "tools": [{"type": "function", "function": {"name": "get_time", "parameters": {}}}],
     "tool_choice": "required",
@@ -39,7 +42,7 @@ async def test_a_plain_answer_has_words_and_usage(dialect: DialectName) -> None:
         assert answer["usage"]["completion_tokens"] == 5
 
 
-@pytest.mark.parametrize("dialect", EVERY)
+@pytest.mark.parametrize("dialect", NO_EXO)
 async def test_a_stream_says_the_same_and_ends_with_done(dialect: DialectName) -> None:
     """Chunks of one id; one finish reason; usage only when asked for; ``[DONE]`` last."""
     async with FakeEngine(dialect=dialect) as engine:
@@ -62,7 +65,8 @@ async def test_the_role_and_the_finish_come_where_each_engine_puts_them() -> Non
     """llama.cpp: null content, own finish; vLLM: empty content, finish on text; Ollama: role with
     text."""
     firsts, lasts = {}, {}
-    for dialect in EVERY:
+    dialects: tuple[DialectName, ...] = ("openai", "ollama", "llamacpp", "vllm")
+    for dialect in dialects:
         async with FakeEngine(dialect=dialect) as engine:
             found = events((await fetch(engine, CHAT_PATH, STREAM))[2])
             firsts[dialect] = found[0]["choices"][0]["delta"]["content"]
@@ -74,10 +78,10 @@ async def test_the_role_and_the_finish_come_where_each_engine_puts_them() -> Non
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("dialect", EVERY)
 async def test_the_length_asked_for(dialect: DialectName, field: str) -> None:
-    """All heed both fields, but Ollama drops ``max_completion_tokens``."""
+    """All heed both fields, but Ollama and exo drop ``max_completion_tokens``."""
     async with FakeEngine(dialect=dialect) as engine:
         _, answer = await ask(engine, CHAT_PATH, {**CHAT, field: 3})
-        ignored = dialect == "ollama" and field == "max_completion_tokens"
+        ignored = dialect in ("ollama", "exo") and field == "max_completion_tokens"
         assert answer["usage"]["completion_tokens"] == (5 if ignored else 3)
         assert answer["choices"][0]["finish_reason"] == ("stop" if ignored else "length")
 
@@ -285,7 +289,7 @@ async def test_ollama_generate_loads_and_unloads() -> None:
         assert len((await ask(engine, "/api/ps"))[1]["models"]) == 1
 
 
-@pytest.mark.parametrize("dialect", EVERY)
+@pytest.mark.parametrize("dialect", NO_EXO)
 async def test_completions(dialect: DialectName) -> None:
     """The older endpoint, plain and streamed."""
     async with FakeEngine(dialect=dialect) as engine:
@@ -299,7 +303,7 @@ async def test_completions(dialect: DialectName) -> None:
         assert found[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-@pytest.mark.parametrize("dialect", EVERY)
+@pytest.mark.parametrize("dialect", NO_EXO)
 async def test_embeddings(dialect: DialectName) -> None:
     """One vector an input, base64 when asked for; refused by an engine without."""
     async with FakeEngine(dialect=dialect) as engine:
@@ -310,7 +314,7 @@ async def test_embeddings(dialect: DialectName) -> None:
         assert len(base64.b64decode(answer["data"][0]["embedding"])) == 32
         engine.profile.embeddings = False
         status = (await ask(engine, "/v1/embeddings", body))[0]
-        assert status == (404 if dialect == "vllm" else 501)
+        assert status == {"vllm": 404, "sglang": 400}.get(dialect, 501)
 
 
 async def test_responses() -> None:

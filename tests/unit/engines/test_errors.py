@@ -51,6 +51,8 @@ def test_the_text_is_found_in_any_shape(body: bytes, message: str) -> None:
          "prompt_too_long"),
         (400, "Trying to keep the first 9 tokens when context the overflows.", "prompt_too_long"),
         (400, "prompt is too long: 9 tokens > 8 maximum", "prompt_too_long"),
+        (400, "Invalid content type. image_url is only supported by certain models.", "cannot"),
+        (400, "This model does not appear to be an embedding model by default.", "cannot"),
         (404, 'model "x" not found, try pulling it first', "model_not_here"),
         (404, "No instance found for model X", "model_not_here"),
         (404, "No models loaded. Please load a model", "model_not_here"),
