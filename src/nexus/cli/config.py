@@ -1,4 +1,4 @@
-"""``nexus config``: the configuration, without a running gateway."""
+"""``nexus config``: the configuration, as a file and in the running gateway."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ __all__ = ["check", "config"]
     table={
         "init": ("nexus.cli.config_init:init", "Write a file to start from."),
         "check": ("nexus.cli.config:check", "Say whether a configuration can be used."),
+        "show": ("nexus.cli.config_live:show", "Show what the running gateway uses, and why."),
+        "reload": ("nexus.cli.config_live:reload", "Have the running gateway read it again."),
     },
 )
 def config() -> None:
-    """Write and check the configuration."""
+    """Write, check, see and reload the configuration."""
 
 
 @click.command()

@@ -27,7 +27,7 @@ __all__ = ["main"]
         "stats": ("nexus.cli.read:stats", "Show requests, tokens and durations."),
         "history": ("nexus.cli.history:history", "List the last calls."),
         "top": ("nexus.cli.top:top", "Watch backends, models and calls live."),
-        "config": ("nexus.cli.config:config", "Write and check the configuration."),
+        "config": ("nexus.cli.config:config", "Write, check, see and reload the configuration."),
         "demo": ("nexus.cli.demo:demo", "Run a gateway in front of two made-up engines."),
         "demo-engine": ("nexus.cli.demo:demo_engine", "Run one made-up engine."),
         "completions": ("nexus.cli.completions:completions", "Teach your shell to complete."),

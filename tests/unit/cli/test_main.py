@@ -30,6 +30,8 @@ COMMANDS = [
         "config",
         "config init",
         "config check",
+        "config show",
+        "config reload",
         "demo",
         "demo-engine",
         "completions",
