@@ -17,7 +17,7 @@ import httpx
 from nexus.demo.engine import FakeEngine
 from tests.processes import Process, clean_environment, until
 
-__all__ = ["NEXUS", "Done", "Stage", "engines_running", "gateway_running"]
+__all__ = ["NEXUS", "Done", "Stage", "engines_running", "gateway_running", "run_nexus"]
 
 NEXUS = str(Path(sys.executable).with_name("nexus"))
 """The command as it was installed."""
@@ -64,18 +64,8 @@ class Stage:
 
     def nexus(self, *arguments: str, stdin: str = "", **variables: str) -> Done:
         """Runs ``nexus ARGUMENTS`` with further environment variables."""
-        return Done(
-            subprocess.run(
-                [NEXUS, *arguments],
-                input=stdin,
-                env={**self.environment, **variables},
-                cwd=self.home,
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_S,
-                check=False,
-            )
-        )
+        variables = {"NEXUS_GATEWAY": self.url, **variables}
+        return run_nexus(self.home, *arguments, stdin=stdin, **variables)
 
     def admin(self, path: str) -> Any:
         """What the admin API answers to ``GET /admin/v1`` + ``path``, asked without the command."""
@@ -87,6 +77,22 @@ class Stage:
         """How many backends are."""
         answer = httpx.get(f"{self.url}/health", timeout=10, trust_env=False)
         return int(answer.json()["backends"]["healthy"])
+
+
+def run_nexus(home: Path, *arguments: str, stdin: str = "", **variables: str) -> Done:
+    """Runs ``nexus ARGUMENTS`` in ``home`` with further environment variables."""
+    return Done(
+        subprocess.run(
+            [NEXUS, *arguments],
+            input=stdin,
+            env=clean_environment(home, **variables),
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+    )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -51,6 +52,10 @@ class Terminal:
         """Presses keys; ``\\x03`` is Ctrl-C, ``\\x04`` Ctrl-D."""
         os.write(self._master, text.encode())
 
+    def kill(self, number: signal.Signals) -> None:
+        """Sends a signal to the command."""
+        self._process.send_signal(number)
+
     def ends(self) -> int:
         """Waits until the command has ended; its exit code."""
         end_s = time.monotonic() + DEADLINE_S
@@ -83,7 +88,7 @@ def terminal(
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        env={**environment, "TERM": "xterm-256color"},
+        env=dict(environment),
         cwd=cwd,
         start_new_session=True,
     )
