@@ -34,6 +34,8 @@ _RESOLVE_S = 1.0
 _ASKED_AT_ONCE = 16
 _TICK_S = 2.0
 _TICKS_PER_GRACE = 5
+_FIRST_LOOK_S = 5.0
+"""By then whoever is there has been found."""
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -111,7 +113,9 @@ class Discovery:
         settings = self._settings
         if not settings.enabled:
             return
+        self._log.info("looking_for_backends", ports=list(self._scanner.ports), mdns=settings.mdns)
         self._spawn(self._keep_ticking())
+        self._spawn(self._say_when_nothing())
         if self._scanner.ports:
             self._spawn(self._keep_scanning())
         if settings.mdns or settings.announce:
@@ -177,6 +181,22 @@ class Discovery:
                 multicast=self._multicast,
             )
             await self._announcer.start()
+
+    async def _say_when_nothing(self) -> None:
+        """A person who starts it without any engine is told what to do."""
+        await asyncio.sleep(_FIRST_LOOK_S)
+        if self._fleet.backends():
+            return
+        looked = []
+        if self._scanner.ports:
+            looked.append(f"on ports {', '.join(map(str, self._scanner.ports))} of this machine")
+        if self._settings.mdns:
+            looked.append("by mDNS")
+        self._log.warning(
+            "no_backends",
+            hint=f"no engine found {' or '.join(looked)}: start one (it is found by itself), name "
+            "one in [[backends]], or try: nexus demo",
+        )
 
     async def _keep_scanning(self) -> None:
         while True:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import json
 import signal
 import sys
-import urllib.error
-import urllib.request
-from typing import Any
 
 import uvloop
 
 from nexus.config.loader import Loaded
+from nexus.core.backend import EngineKind
+from nexus.discovery.nearness import Nearness, nearness
 from nexus.runtime.gateway import Gateway, raise_descriptor_limit
+from nexus.runtime.probing import probe_url
 from nexus.telemetry.access import AccessLog
 from nexus.telemetry.logs import configure_logging, get_logger
+from nexus.telemetry.text import printable
 
 __all__ = ["run"]
+
+_SERVERS = {
+    EngineKind.OLLAMA: "an Ollama server",
+    EngineKind.VLLM: "a vLLM server",
+    EngineKind.LLAMACPP: "a llama.cpp server",
+    EngineKind.EXO: "an exo server",
+    EngineKind.LMSTUDIO: "an LM Studio server",
+    EngineKind.SGLANG: "an SGLang server",
+}
 
 
 def run(loaded: Loaded) -> int:
@@ -61,16 +70,17 @@ async def serve(loaded: Loaded) -> int:
     try:
         await gateway.start()
     except OSError as error:
-        sys.stderr.write(f"nexus: {_why_not(loaded, error)}\n")
+        sys.stderr.write(f"nexus: {await _why_not(loaded, error)}\n")
         await gateway.stop()
         return 1
     _tune_collector()
     where = {"config": str(loaded.path)} if loaded.path else {}
     log.info("listening", url=gateway.url, backends=len(loaded.backends), **where)
-    if not loaded.backends:
+    if not loaded.backends and not config.discovery.enabled:
         log.warning(
             "no_backends",
-            hint="add [[backends]] to nexus.toml (see nexus.example.toml), or try: nexus demo",
+            hint="discovery is off: add [[backends]] to nexus.toml (see nexus.example.toml), or "
+            "try: nexus demo",
         )
     await stop.wait()
     log.info("draining", in_flight=gateway.plane.in_flight)
@@ -88,43 +98,38 @@ def _tune_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _why_not(loaded: Loaded, error: OSError) -> str:
+async def _why_not(loaded: Loaded, error: OSError) -> str:
     server = loaded.config.server
     if server.unix:
         return f"cannot listen on {server.unix}: {error.strerror or error}"
     where = f"{server.host}:{server.port}"
     if error.errno == errno.EADDRINUSE:
-        who = _who_is_there(server.host, server.port)
-        if who:
-            return (
-                f"port {server.port} is {who}: start with --port {server.port + 10} and name that "
-                "server in [[backends]]"
-            )
-        return f"port {server.port} is in use by another program: start with --port N"
+        return await _port_taken(loaded)
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"may not listen on {where}: ports below 1024 need privileges"
     return f"cannot listen on {where}: {error.strerror or error}"
 
 
-def _who_is_there(host: str, port: int) -> str:
-    """What answers ``/v1/models`` there, in a few words; empty when nobody says."""
-    host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - asked, not bound
-    host = f"[{host}]" if ":" in host else host
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://{host}:{port}/v1/models", timeout=1.0) as answer:
-            listing: Any = json.loads(answer.read(65536))
-        data = listing["data"]
-        owner = str(data[0].get("owned_by", "")) if data else ""
-        names = ", ".join(str(entry["id"]) for entry in data[:2])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return ""
-    engine = {
-        "nexus": "another Nexus",
-        "vllm": "a vLLM server",
-        "llamacpp": "a llama.cpp server",
-        "library": "an Ollama server",
-        "sglang": "an SGLang server",
-        "exo": "an exo server",
-    }.get(owner, "an OpenAI-compatible server")
-    return f"{engine} with model {names}" if names else engine
+async def _port_taken(loaded: Loaded) -> str:
+    """Who has our port, and what to do: it may well be an engine that we are to serve."""
+    server, discovery = loaded.config.server, loaded.config.discovery
+    # What listens on all addresses is asked at one of them.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(server.host, server.host)  # noqa: S104
+    seen = await probe_url(
+        f"http://{f'[{host}]' if ':' in host else host}:{server.port}", timeout_s=1.0
+    )
+    found = seen.found
+    if found is None or (found.engine is None and not found.nexus):
+        return f"port {server.port} is in use by another program: start with --port N"
+    start = f"start with --port {server.port + 10 if server.port < 65526 else 'N'}"
+    if found.nexus:
+        return f"port {server.port} is another Nexus: {start}"
+    who = _SERVERS.get(found.engine, "an OpenAI-compatible server") if found.engine else ""
+    names = ", ".join(model.id for model in (seen.result.models or ())[:2])
+    if names:
+        who = f"{who} with model {printable(names)[:200]}"
+    looks = discovery.enabled and discovery.scan and discovery.auto_approve != "never"
+    here = host == "localhost" or nearness(host) is Nearness.LOOPBACK
+    if looks and here and server.port in discovery.scan_ports:
+        return f"port {server.port} is {who}: {start}, it will be found by itself"
+    return f"port {server.port} is {who}: {start} and name that server in [[backends]]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -17,12 +18,12 @@ from tests.process import NexusProcess
 from tests.processes import clean_environment
 
 
-def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """``nexus serve`` that is expected to end by itself."""
     return subprocess.run(
         [sys.executable, "-m", "nexus", "serve", *arguments],
         cwd=folder,
-        env=clean_environment(folder),
+        env=clean_environment(folder, **environment),
         capture_output=True,
         text=True,
         timeout=30,
@@ -78,3 +79,52 @@ def test_the_limit_of_open_files_is_raised() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_port_that_is_an_engine_s_says_so(tmp_path: Path) -> None:
+    """Who is there, with which model, and that it will be found when that is true."""
+    command = [sys.executable, "-m", "nexus", "demo-engine", "--dialect", "vllm", "--model", "m1"]
+    engine = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert engine.stderr is not None
+        port = int(json.loads(engine.stderr.readline())["url"].rpartition(":")[2])
+        scanned = {"NEXUS_DISCOVERY__SCAN_PORTS": f"[{port}]"}
+        who = f"nexus: port {port} is a vLLM server with model m1: start with --port {port + 10}"
+        for environment, then in (
+            (scanned, ", it will be found by itself"),
+            ({}, " and name that server in [[backends]]"),
+            ({**scanned, "NEXUS_DISCOVERY__ENABLED": "false"}, " and name that server"),
+        ):
+            ended = start(tmp_path, "--port", str(port), **environment)
+            assert ended.returncode == 1
+            assert f"{who}{then}" in ended.stderr
+    finally:
+        engine.kill()
+        engine.communicate()
+
+
+def test_two_gateways_on_one_port(tmp_path: Path) -> None:
+    """The second is told that a Nexus is there, and no nonsense about finding it."""
+    with NexusProcess("serve", "--config", os.devnull, "--port", "0") as process:
+        port = process.said("listening")["url"].rpartition(":")[2]
+        ended = start(tmp_path, "--port", port)
+        assert ended.returncode == 1
+        assert f"port {port} is another Nexus: start with --port" in ended.stderr
+        assert "found" not in ended.stderr
+
+
+def test_nothing_found_says_what_to_do() -> None:
+    """A start without engines: it says where it looked, and how to go on."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    looking = {
+        "NEXUS_DISCOVERY__ENABLED": "true",
+        "NEXUS_DISCOVERY__MDNS": "false",
+        "NEXUS_DISCOVERY__SCAN_PORTS": f"[{port}]",
+    }
+    with NexusProcess(
+        "serve", "--config", os.devnull, "--port", "0", environment=looking
+    ) as process:
+        assert process.said("looking_for_backends")["ports"] == [port]
+        hint = process.said("no_backends")["hint"]
+        assert f"no engine found on ports {port} of this machine: start one" in hint
