@@ -24,7 +24,7 @@ async def test_an_engine_is_found_out_with_its_models(dialect: DialectName) -> N
     async with FakeEngine(dialect=dialect, models=("llama3:8b",)) as engine:
         report = await probe_url(engine.url)
         found = await identify(engine.url)
-    wanted = EngineKind.GENERIC if dialect == "openai" else EngineKind(dialect)
+    wanted = EngineKind(dialect)
     assert (report.engine, report.usable) == (wanted, True)
     assert report.result.models is not None
     assert [model.id for model in report.result.models] == ["llama3:8b"]

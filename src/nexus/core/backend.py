@@ -14,10 +14,12 @@ __all__ = [
     "BackendSpec",
     "BackendStatus",
     "BackendUrl",
+    "Continuation",
     "EngineKind",
     "EngineTraits",
     "FieldCopy",
     "Source",
+    "Stopping",
     "parse_backend_url",
 ]
 
@@ -177,16 +179,40 @@ class FieldCopy(msgspec.Struct, frozen=True):
     target: str
 
 
+class Stopping(StrEnum):
+    """Whether an engine ends a generation whose client has hung up."""
+
+    ALWAYS = "always"
+    STREAMS = "streams only"
+    """A plain (unstreamed) call may run on to its end."""
+    UNKNOWN = "unknown"
+
+
+class Continuation(msgspec.Struct, frozen=True, kw_only=True):
+    """How an engine is made to go on with a partial assistant message, the last of ``messages``.
+
+    ``fields`` are the request fields that it needs besides. ``may_echo``: the answer may begin with
+    the partial text again, which whoever joins the two must take off. ``by_template``: some models'
+    templates close the message instead, and a new answer begins.
+    """
+
+    fields: tuple[tuple[str, bool], ...] = ()
+    may_echo: bool = False
+    by_template: bool = False
+
+
 class EngineTraits(msgspec.Struct, frozen=True, kw_only=True):
     """What all servers of one engine have in common, as far as routing and relaying care.
 
     ``ignored_fields``: request fields it drops without a word. ``field_copies``: edits it needs.
     ``dropped_headers``: lower-case names it misreads. ``truncates_prompts``: cuts a prompt that
     exceeds the window without an error. ``refuses_long_output``: refuses a request whose requested
-    output exceeds the window. ``stop_for_tool_calls``: ends streamed tool calls with
+    output exceeds the window together with the prompt, ``refuses_output_over_window`` one whose
+    requested output alone does. ``stop_for_tool_calls``: ends streamed tool calls with
     ``finish_reason: "stop"``. ``idle_s``: how long a pooled connection may idle, seconds.
     ``cloud``: not a machine of the operator's own. ``paths``: the OpenAI paths it serves, empty for
-    unknown (any).
+    unknown (any). ``continuation``: how it goes on with a partial answer, ``None`` for not at all
+    or unknown. ``stopping``: whether it stops when the client hangs up.
     """
 
     ignored_fields: frozenset[str] = frozenset()
@@ -194,10 +220,13 @@ class EngineTraits(msgspec.Struct, frozen=True, kw_only=True):
     dropped_headers: frozenset[bytes] = frozenset()
     truncates_prompts: bool = False
     refuses_long_output: bool = False
+    refuses_output_over_window: bool = False
     stop_for_tool_calls: bool = False
     idle_s: float = 4.0
     cloud: bool = False
     paths: frozenset[str] = frozenset()
+    continuation: Continuation | None = None
+    stopping: Stopping = Stopping.UNKNOWN
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):

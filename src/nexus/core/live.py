@@ -25,7 +25,8 @@ class BackendLive:
     """What is going on at one backend right now.
 
     ``in_flight``: our calls there. ``running``/``waiting``: what the engine said at the last poll
-    (``None`` unknown), with ``begun_since_poll``/``ended_since_poll`` counted from then on.
+    (``None`` unknown), with ``begun_since_poll``/``ended_since_poll`` counted from then on;
+    ``kv_usage``: how full its KV cache was then, 0 to 1, ``None`` unknown.
     ``parked_until_s``: it asked for patience (Retry-After), monotonic seconds. ``breaker``,
     ``open_until_s``, ``trial_in_flight``: the circuit breaker's state, moved only by
     ``health/breaker.py``. ``ttft``: model id → average seconds to the first token of real traffic;
@@ -41,6 +42,7 @@ class BackendLive:
         "ended_since_poll",
         "errors_total",
         "in_flight",
+        "kv_usage",
         "open_for_s",
         "open_until_s",
         "opened_times",
@@ -64,6 +66,7 @@ class BackendLive:
         self.errors_total = 0
         self.running: int | None = None
         self.waiting: int | None = None
+        self.kv_usage: float | None = None
         self.begun_since_poll = 0
         self.ended_since_poll = 0
         self.parked_until_s = 0.0
@@ -92,11 +95,14 @@ class BackendLive:
         self.in_flight -= 1
         self.ended_since_poll += 1
 
-    def polled(self, running: int | None, waiting: int | None) -> None:
+    def polled(
+        self, running: int | None, waiting: int | None, kv_usage: float | None = None
+    ) -> None:
         """The engine told its load; our own counting starts anew from there."""
         self.version += 1
         self.running = running
         self.waiting = waiting
+        self.kv_usage = kv_usage
         self.begun_since_poll = 0
         self.ended_since_poll = 0
 

@@ -6,7 +6,10 @@ from enum import StrEnum
 
 import msgspec
 
-__all__ = ["Capabilities", "Model", "ModelKind"]
+__all__ = ["GUESSED", "Capabilities", "Model", "ModelKind"]
+
+GUESSED = "name"
+"""The evidence of what only a model's name suggests: less than what an engine says."""
 
 
 class ModelKind(StrEnum):

@@ -46,6 +46,8 @@ _CANNOT = re.compile(
     r"|requires? --jinja"  # older llama.cpp, tools
     r"|does not appear to be an embedding model"  # SGLang
     r"|is only supported by certain models"  # OpenAI, images
+    r"|response_format\.type\W{0,3} must be"  # LM Studio, which takes json_schema and text only
+    r"|at most \d+ (?:image|audio|video)"  # vLLM, --limit-mm-per-prompt
     r"|does not support (?:\w+ )?"
     r"(?:chat|generate|completions?|insert|tools|thinking|embeddings?|images?|vision|audio)\b",
     re.IGNORECASE,

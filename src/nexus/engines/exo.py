@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import msgspec
 
-from nexus.core.backend import BackendSpec, EngineKind, EngineTraits, FieldCopy
+from nexus.core.backend import (
+    BackendSpec,
+    Continuation,
+    EngineKind,
+    EngineTraits,
+    FieldCopy,
+    Stopping,
+)
 from nexus.core.model import Capabilities, Model
 from nexus.engines.adapter import Answer, Ask, Check, CheckResult, Health, UpstreamError
 from nexus.engines.errors import read_openai_error
+from nexus.engines.evidence import noted
 from nexus.engines.generic import MODEL_LIST, NOT_A_LIST
 from nexus.engines.listing import first_seen, listed_entries, openai_model, served
-from nexus.engines.reading import Object, obj, parse, text, texts
+from nexus.engines.reading import Object, name, obj, parse, positive, text, texts, word
 from nexus.engines.verdict import healthy, refusal, wrong_answer
 
 __all__ = ["ExoAdapter"]
@@ -22,6 +30,7 @@ __all__ = ["ExoAdapter"]
 _STATE_BYTES_MAX = 16 * 1024 * 1024
 _INSTANCES = Ask("/state/instances")
 _RUNNERS = Ask("/state/runners")
+_TASKS = Ask("/state/tasks")
 _READY = frozenset({"RunnerReady", "RunnerRunning"})
 _GONE = frozenset({"RunnerFailed", "RunnerShuttingDown", "RunnerShutdown"})
 _AT_WORK = {"Running": "running", "Pending": "waiting"}
@@ -32,8 +41,18 @@ class ExoAdapter:
 
     kind = EngineKind.EXO
     traits = EngineTraits(
-        # Its request type has none of these (api/types/api.py).
-        ignored_fields=frozenset({"response_format", "tool_choice", "n", "logit_bias"}),
+        # Its request type takes them, but nothing is made of them (api/adapters).
+        ignored_fields=frozenset(
+            {
+                "response_format",
+                "tool_choice",
+                "parallel_tool_calls",
+                "n",
+                "logit_bias",
+                "frequency_penalty",
+                "presence_penalty",
+            }
+        ),
         field_copies=(FieldCopy(field="max_completion_tokens", target="max_tokens"),),
         idle_s=4.0,
         paths=frozenset(
@@ -46,11 +65,13 @@ class ExoAdapter:
                 "/v1/images/edits",
             }
         ),
+        continuation=Continuation(),  # the text stands behind the generation prompt
+        stopping=Stopping.ALWAYS,
     )
 
     def check(self, spec: BackendSpec, known: tuple[Model, ...]) -> Check:
         """The cards, and which of them have an instance."""
-        listing, instances, runners = yield (MODEL_LIST, _INSTANCES, _RUNNERS)
+        listing, instances, runners, tasks = yield (MODEL_LIST, _INSTANCES, _RUNNERS, _TASKS)
         ended = refusal(listing)
         if ended is not None:
             return ended
@@ -69,12 +90,15 @@ class ExoAdapter:
         if told:
             loaded = _loaded(running, states)
             cards = [
-                msgspec.structs.replace(card, loaded=loaded[card.engine_name])
+                noted(
+                    msgspec.structs.replace(card, loaded=loaded[card.engine_name]), "/state runners"
+                )
                 for card in cards
                 if card.engine_name in loaded
             ]
         return healthy(
             served(first_seen(cards, known), spec),
+            load=_read_tasks(tasks),
             note="" if told else "its state is not told: all known cards are taken as usable",
         )
 
@@ -104,14 +128,14 @@ def _loaded(instances: Object, runners: Object) -> dict[str, bool]:
     result: dict[str, bool] = {}
     for instance in instances.values():
         shards = obj(_variant(instance)[1].get("shardAssignments"))
-        name = text(shards.get("modelId"))
-        if name is None:
+        own = name(shards.get("modelId"))
+        if own is None:
             continue
         ids = obj(shards.get("runnerToShard"))
         states = {_variant(runners.get(runner))[0] for runner in ids}
         if states & _GONE:
             continue
-        result[name] = result.get(name, False) or (bool(states) and states <= _READY)
+        result[own] = result.get(own, False) or (bool(states) and states <= _READY)
     return result
 
 
@@ -123,24 +147,28 @@ def _card(entry: Object) -> Model:
         "reasoning": True if can & {"thinking", "reasoning"} else None,
     }
     evidence = {field: MODEL_LIST.path for field, value in told.items() if value}
-    return msgspec.structs.replace(
+    size_mb = positive(entry.get("storage_size_megabytes"))
+    card = msgspec.structs.replace(
         model,
         # It drops response_format without a word.
         capabilities=Capabilities(**told, json_mode=False),
-        quantization=text(entry.get("quantization")),
-        family=text(entry.get("family")),
+        size_bytes=size_mb * 1024 * 1024 if size_mb else None,
+        quantization=word(entry.get("quantization")),
+        family=word(entry.get("family")),
         evidence={**model.evidence, **evidence, "json_mode": "engine"},
     )
+    return noted(card, MODEL_LIST.path)
 
 
 def _load() -> Check:
-    (answer,) = yield (Ask("/state/tasks"),)
+    (answer,) = yield (_TASKS,)
     if answer.status == 404:
         return CheckResult(health=Health.HEALTHY, reason="tells no load")
-    ended = refusal(answer)
-    if ended is not None:
-        return ended
-    tasks = parse(answer.body)
+    return refusal(answer) or _read_tasks(answer)
+
+
+def _read_tasks(answer: Answer) -> CheckResult:
+    tasks = parse(answer.body) if answer.status == 200 else None
     if not isinstance(tasks, dict):
         return CheckResult(health=Health.HEALTHY, reason="tells no load")
     counts = {"running": 0, "waiting": 0}
@@ -149,4 +177,9 @@ def _load() -> Check:
         at_work = _AT_WORK.get(text(fields.get("taskStatus")) or "")
         if tag == "TextGeneration" and at_work:
             counts[at_work] += 1
-    return CheckResult(health=Health.HEALTHY, running=counts["running"], waiting=counts["waiting"])
+    return CheckResult(
+        health=Health.HEALTHY,
+        running=counts["running"],
+        waiting=counts["waiting"],
+        evidence=dict.fromkeys(counts, _TASKS.path),
+    )

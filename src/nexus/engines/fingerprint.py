@@ -176,6 +176,8 @@ def _by_owner(listing: Answer, found: list[Object]) -> Fingerprinting:
             reason="LiteLLM proxy: it may answer from a cloud",
             evidence=("/v1/models created",),
         )
+    if "openai-version" in listing.headers:
+        return _known(EngineKind.OPENAI, "OpenAI", "its openai-version header")
     if owner in _GENERIC_OWNERS:
         label = _GENERIC_OWNERS[owner]
         return Fingerprint(

@@ -14,8 +14,9 @@ import msgspec
 
 from nexus.core.backend import BackendSpec
 from nexus.core.model import Capabilities, Model
+from nexus.engines.evidence import noted
 from nexus.engines.heuristics import with_guesses
-from nexus.engines.reading import Object, entries, flag, obj, parse, positive, text, whole
+from nexus.engines.reading import Object, entries, flag, name, obj, parse, positive, whole, word
 
 __all__ = ["first_seen", "listed_entries", "openai_model", "served"]
 
@@ -28,12 +29,12 @@ def listed_entries(body: bytes) -> list[Object] | None:
     """
     value = parse(body)
     if isinstance(value, list):
-        found = [entry for entry in entries(value) if text(entry.get("id"))]
+        found = [entry for entry in entries(value) if name(entry.get("id"))]
         return found if found or not value else None
     top = obj(value)
     data = top.get("data")
     if isinstance(data, list):
-        return [entry for entry in entries(data) if text(entry.get("id"))]
+        return [entry for entry in entries(data) if name(entry.get("id"))]
     return [] if top.get("object") == "list" and data is None else None
 
 
@@ -41,7 +42,7 @@ def openai_model(entry: Object, *, source: str = "/v1/models") -> Model:
     """A list entry as a model, with what some servers add: the configured window (vLLM
     ``max_model_len``, OpenRouter and Nexus ``context_length``, Groq ``context_window``, llama.cpp
     ``meta.n_ctx``, TabbyAPI ``parameters.max_seq_len``) and capability flags."""
-    name = text(entry.get("id")) or ""
+    own = name(entry.get("id")) or ""
     window = (
         positive(entry.get("max_model_len"))
         or positive(entry.get("context_length"))
@@ -57,22 +58,15 @@ def openai_model(entry: Object, *, source: str = "/v1/models") -> Model:
         embeddings=flag(told.get("embeddings")),
         reasoning=flag(told.get("reasoning")),
     )
-    fields = [
-        field
-        for field in Capabilities.__struct_fields__
-        if getattr(capabilities, field) is not None
-    ]
-    if window:
-        fields.append("context_length")
-    return Model(
-        id=name,
-        engine_name=name,
+    model = Model(
+        id=own,
+        engine_name=own,
         context_length=window,
         capabilities=capabilities,
         created=whole(entry.get("created")) or 0,
-        owned_by=text(entry.get("owned_by")) or "",
-        evidence=dict.fromkeys(fields, source),
+        owned_by=word(entry.get("owned_by")) or "",
     )
+    return noted(model, source)
 
 
 def _first(*values: bool | None) -> bool | None:
@@ -97,21 +91,21 @@ def served(models: Iterable[Model], spec: BackendSpec) -> tuple[Model, ...]:
     only. Names suggest what nobody told (``heuristics``).
     """
     renamed: dict[str, list[str]] = {}
-    for name, engine_name in spec.model_names.items():
-        renamed.setdefault(engine_name, []).append(name)
+    for served_name, engine_name in spec.model_names.items():
+        renamed.setdefault(engine_name, []).append(served_name)
     mapped: list[Model] = []
     plain: list[Model] = []
     for model in models:
         own = (model.engine_name, *model.aliases)
-        names = [name for engine_name in own for name in renamed.get(engine_name, ())]
+        names = [one for engine_name in own for one in renamed.get(engine_name, ())]
         if names:
-            mapped += [msgspec.structs.replace(model, id=name, aliases=()) for name in names]
+            mapped += [msgspec.structs.replace(model, id=one, aliases=()) for one in names]
         else:
             plain.append(model)
     result = {model.id: model for model in plain} | {model.id: model for model in mapped}
     taken = set(result).union(*(model.aliases for model in result.values()))
-    for name in spec.models:
-        if name not in taken:
-            engine_name = spec.model_names.get(name, name)
-            result[name] = Model(id=name, engine_name=engine_name, evidence={"id": "configuration"})
+    for one in spec.models:
+        if one not in taken:
+            engine_name = spec.model_names.get(one, one)
+            result[one] = Model(id=one, engine_name=engine_name, evidence={"id": "configuration"})
     return tuple(with_guesses(model) for model in result.values())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
+import msgspec
+
 from nexus.core.model import Capabilities, Model
-from nexus.engines.reading import Object, flag, obj, positive, text, texts, whole
+from nexus.engines.evidence import noted
+from nexus.engines.reading import Object, flag, name, obj, positive, text, texts, whole, word
 
 __all__ = ["router_models", "single_models"]
 
@@ -17,50 +21,61 @@ _NOT_READY_TO_SERVE = frozenset({"downloading", "failed"})
 def single_models(found: list[Object], props: Object, twins: list[Object]) -> list[Model]:
     """The one model of a single-mode server. ``twins`` is the Ollama-shaped ``models`` array
     beside ``data``: it knows of vision and embeddings where ``/props`` is closed."""
-    window = positive(obj(props.get("default_generation_settings")).get("n_ctx"))
-    vision = flag(obj(props.get("modalities")).get("vision"))
-    tools = flag(obj(props.get("chat_template_caps")).get("supports_tools"))
-    can = {word for twin in twins for word in texts(twin.get("capabilities"))}
-    evidence = {"json_mode": "engine"}
-    if vision is not None:
-        evidence["vision"] = f"{_PROPS} modalities"
-    elif "multimodal" in can:
-        vision, evidence["vision"] = True, _LIST
-    if tools is not None:
-        evidence["tools"] = f"{_PROPS} chat_template_caps"
-    embeddings = True if "embedding" in can else None
-    if embeddings:
-        evidence["embeddings"] = _LIST
-    capabilities = Capabilities(
-        vision=vision,
-        tools=tools,
-        json_mode=True,  # its grammars work with every model
-        embeddings=embeddings,
-    )
+    can = {ability for twin in twins for ability in texts(twin.get("capabilities"))}
     asleep = flag(props.get("is_sleeping"))
     models = []
     for entry in found:
-        meta = obj(entry.get("meta"))
-        # n_ctx_train, beside it, is the trained maximum: never the window.
-        per_slot = window or positive(meta.get("n_ctx"))
-        source = {"context_length": _PROPS if window else _LIST} if per_slot else {}
-        models.append(
-            _model(
-                entry,
-                window=per_slot,
-                capabilities=capabilities,
-                loaded=not asleep,
-                evidence=evidence | source,
-                quantization=text(props.get("model_ftype")),
-            )
+        model = _with_props(_listed(entry), props)
+        flags = model.capabilities
+        if flags.vision is None and "multimodal" in can:
+            flags = msgspec.structs.replace(flags, vision=True)
+        if "embedding" in can:
+            flags = msgspec.structs.replace(flags, embeddings=True)
+        loaded = {"loaded": "engine" if asleep is None else f"{_PROPS} is_sleeping"}
+        model = msgspec.structs.replace(
+            model, capabilities=flags, loaded=not asleep, evidence={**model.evidence, **loaded}
         )
+        models.append(noted(model, _LIST))
     return models
 
 
+def _with_props(model: Model, props: Object) -> Model:
+    """``model`` with what ``/props`` of its process says."""
+    window = positive(obj(props.get("default_generation_settings")).get("n_ctx"))
+    vision = flag(obj(props.get("modalities")).get("vision"))
+    tools = flag(obj(props.get("chat_template_caps")).get("supports_tools"))
+    quantization = model.quantization or word(props.get("model_ftype"))
+    evidence = dict(model.evidence)
+    if window:
+        evidence["context_length"] = _PROPS
+    if vision is not None:
+        evidence["vision"] = f"{_PROPS} modalities"
+    if tools is not None:
+        evidence["tools"] = f"{_PROPS} chat_template_caps"
+    if quantization and not model.quantization:
+        evidence["quantization"] = f"{_PROPS} model_ftype"
+    can = model.capabilities
+    return msgspec.structs.replace(
+        model,
+        context_length=window or model.context_length,
+        capabilities=msgspec.structs.replace(
+            can,
+            vision=can.vision if vision is None else vision,
+            tools=can.tools if tools is None else tools,
+        ),
+        quantization=quantization,
+        evidence=evidence,
+    )
+
+
 def router_models(
-    found: list[Object], props: Object, known: tuple[Model, ...]
+    found: list[Object],
+    props: Object,
+    known: tuple[Model, ...],
+    children: Mapping[str, Object],
 ) -> tuple[list[Model], str]:
-    """The models a router can serve, and a note on those it cannot.
+    """The models a router can serve, and a note on those it cannot. ``children`` has the ``/props``
+    of loaded ones.
 
     With autoload off only the loaded ones answer (400 ``model is not loaded`` otherwise).
     """
@@ -76,32 +91,39 @@ def router_models(
         if not usable:
             left_out += 1
             continue
-        name = text(entry.get("id")) or ""
-        window = positive(obj(entry.get("meta")).get("n_ctx"))
-        source = _LIST
-        if window is None:
-            window, source = _args_window(texts(status.get("args"))), f"{_LIST} status.args"
-        if window is None and (old := before.get(name)) is not None:
-            window, source = old.context_length, f"{_LIST}, when it was last loaded"
-        inputs = texts(obj(entry.get("architecture")).get("input_modalities"))
-        evidence = {"json_mode": "engine"}
-        if window:
-            evidence["context_length"] = source
-        # "text" alone is a firm no only of a loaded model.
-        vision = True if "image" in inputs else False if inputs and loaded else None
-        if vision is not None:
-            evidence["vision"] = f"{_LIST} architecture"
-        models.append(
-            _model(
-                entry,
-                window=window,
-                capabilities=Capabilities(vision=vision, json_mode=True),
-                loaded=state == "loaded",
-                evidence=evidence,
-            )
-        )
+        model = _routed(entry, status, before.get(name(entry.get("id")) or ""), loaded=loaded)
+        model = _with_props(model, children.get(model.engine_name, {}))
+        model = msgspec.structs.replace(model, loaded=state == "loaded")
+        models.append(noted(model, f"{_LIST} status" if "status" in entry else _LIST))
     note = f"{left_out} more not loaded, and it does not load by itself" if left_out else ""
     return models, note
+
+
+def _routed(entry: Object, status: Object, old: Model | None, *, loaded: bool) -> Model:
+    """A router's entry, as far as the list itself tells; ``old`` is what was known of it."""
+    model = _listed(entry)
+    window, source = model.context_length, _LIST
+    if window is None:
+        window, source = _args_window(texts(status.get("args"))), f"{_LIST} status.args"
+    if window is None and old is not None:
+        window, source = old.context_length, f"{_LIST}, when it was last loaded"
+    evidence = dict(model.evidence)
+    if window:
+        evidence["context_length"] = source
+    inputs = texts(obj(entry.get("architecture")).get("input_modalities"))
+    # "text" alone is a firm no only of a loaded model.
+    vision = True if "image" in inputs else False if inputs and loaded else None
+    if vision is not None:
+        evidence["vision"] = f"{_LIST} architecture"
+    tools = None
+    if not loaded and old is not None and old.capabilities.tools is not None:
+        tools, evidence["tools"] = old.capabilities.tools, f"{_PROPS}, when it was last loaded"
+    return msgspec.structs.replace(
+        model,
+        context_length=window,
+        capabilities=msgspec.structs.replace(model.capabilities, vision=vision, tools=tools),
+        evidence=evidence,
+    )
 
 
 def _args_window(args: tuple[str, ...]) -> int | None:
@@ -119,27 +141,20 @@ def _count(value: str | None) -> int:
     return int(value) if value is not None and digits else 0
 
 
-def _model(
-    entry: Object,
-    *,
-    window: int | None,
-    capabilities: Capabilities,
-    loaded: bool,
-    evidence: dict[str, str],
-    quantization: str | None = None,
-) -> Model:
-    name = text(entry.get("id")) or ""
+def _listed(entry: Object) -> Model:
+    own = name(entry.get("id")) or ""
     meta = obj(entry.get("meta"))
-    return Model(
-        id=name,
-        engine_name=name,
-        aliases=tuple(alias for alias in texts(entry.get("aliases")) if alias != name),
-        context_length=window,
-        capabilities=capabilities,
-        loaded=loaded,
+    model = Model(
+        id=own,
+        engine_name=own,
+        aliases=tuple(alias for alias in texts(entry.get("aliases")) if alias != own),
+        # n_ctx_train, beside it, is the trained maximum: never the window.
+        context_length=positive(meta.get("n_ctx")),
+        capabilities=Capabilities(json_mode=True),  # its grammars work with every model
         created=whole(entry.get("created")) or 0,
-        owned_by=text(entry.get("owned_by")) or "",
+        owned_by=word(entry.get("owned_by")) or "",
         size_bytes=positive(meta.get("size")),
-        quantization=text(meta.get("ftype")) or quantization,
-        evidence=evidence,
+        quantization=word(meta.get("ftype")),
+        evidence={"json_mode": "engine"},
     )
+    return noted(model, _LIST)

@@ -8,13 +8,20 @@ demand, else the loaded ones).
 
 from __future__ import annotations
 
-from nexus.core.backend import BackendSpec, EngineKind, EngineTraits, FieldCopy
+from nexus.core.backend import (
+    BackendSpec,
+    EngineKind,
+    EngineTraits,
+    FieldCopy,
+    Stopping,
+)
 from nexus.core.model import Capabilities, Model, ModelKind
 from nexus.engines.adapter import Ask, Check, ErrorMeaning, UpstreamError
 from nexus.engines.errors import read_openai_error
+from nexus.engines.evidence import noted
 from nexus.engines.generic import MODEL_LIST, NOT_A_LIST
 from nexus.engines.listing import first_seen, listed_entries, openai_model, served
-from nexus.engines.reading import Object, entries, flag, obj, parse, positive, text, texts
+from nexus.engines.reading import Object, entries, flag, name, obj, parse, positive, texts, word
 from nexus.engines.verdict import healthy, refusal, wrong_answer
 
 __all__ = ["LMStudioAdapter"]
@@ -29,7 +36,7 @@ class LMStudioAdapter:
     kind = EngineKind.LMSTUDIO
     traits = EngineTraits(
         # Not in the list of supported fields (docs, "OpenAI compatibility").
-        ignored_fields=frozenset({"n", "logprobs", "top_logprobs"}),
+        ignored_fields=frozenset({"n", "logprobs", "top_logprobs", "parallel_tool_calls"}),
         field_copies=(FieldCopy(field="max_completion_tokens", target="max_tokens"),),
         truncates_prompts=True,  # its default policy cuts the middle
         idle_s=4.0,  # Node closes idle connections after 5 s
@@ -43,6 +50,8 @@ class LMStudioAdapter:
                 "/v1/messages",
             }
         ),
+        continuation=None,  # undocumented
+        stopping=Stopping.ALWAYS,  # after the prompt has been read
     )
 
     def check(self, spec: BackendSpec, known: tuple[Model, ...]) -> Check:
@@ -54,21 +63,23 @@ class LMStudioAdapter:
         found = listed_entries(listing.body)
         if found is None:
             return wrong_answer(listing, *NOT_A_LIST)
-        names = {text(entry.get("id")) or "" for entry in found}
+        names = {name(entry.get("id")) for entry in found}
         details, capacity = _read_v1(newest.body)
         if not details:
             (older,) = yield (Ask(_V0),)
             details = _read_v0(older.body)
-        by_name = {name: model for model in details for name in (model.id, *model.aliases)}
+        by_name = {one: model for model in details for one in (model.id, *model.aliases)}
         # A name that only the OpenAI list has is served too; two names of one model are one.
         listed = {
             model.id: model
             for entry in found
-            if (model := by_name.get(text(entry.get("id")) or "") or openai_model(entry))
+            if (model := by_name.get(name(entry.get("id")) or "") or openai_model(entry))
         }
         listed |= {model.id: model for model in details if model.loaded and not names}
         models = served(first_seen(listed.values(), known), spec)
-        return healthy(models, capacity=capacity)
+        source = f"{_V1} loaded_instances parallel"
+        evidence = {"capacity": source} if capacity else {}
+        return healthy(models, capacity=capacity, evidence=evidence)
 
     def load(self) -> Check | None:
         """Its queue shows only on its own WebSocket: our own in flight is the truth."""
@@ -89,8 +100,8 @@ def _read_v1(body: bytes) -> tuple[list[Model], int | None]:
     models = []
     slots = 0
     for entry in entries(obj(parse(body)).get("models")):
-        name = text(entry.get("key"))
-        if name is None:
+        key = name(entry.get("key"))
+        if key is None:
             continue
         instances = entries(entry.get("loaded_instances"))
         configs = [obj(instance.get("config")) for instance in instances]
@@ -100,15 +111,15 @@ def _read_v1(body: bytes) -> tuple[list[Model], int | None]:
         told = obj(entry.get("capabilities"))
         models.append(
             _model(
-                name,
+                key,
                 entry,
                 aliases=texts([instance.get("id") for instance in instances]),
                 window=min(windows, default=None),
                 vision=flag(told.get("vision")),
                 tools=flag(told.get("trained_for_tool_use")),
                 reasoning=True if obj(told.get("reasoning")) else None,
-                quantization=text(obj(entry.get("quantization")).get("name")),
-                family=text(entry.get("architecture")),
+                quantization=word(obj(entry.get("quantization")).get("name")),
+                family=word(entry.get("architecture")),
                 loaded=bool(instances),
                 source=_V1,
             )
@@ -120,25 +131,25 @@ def _read_v0(body: bytes) -> list[Model]:
     """``{"data": [{id, type, state, loaded_context_length?, capabilities?: ["tool_use"]}]}``."""
     return [
         _model(
-            name,
+            own,
             entry,
             aliases=(),
             window=positive(entry.get("loaded_context_length")),
             vision=True if entry.get("type") == "vlm" else None,
             tools="tool_use" in texts(entry.get("capabilities")),
             reasoning=None,
-            quantization=text(entry.get("quantization")),
-            family=text(entry.get("arch")),
+            quantization=word(entry.get("quantization")),
+            family=word(entry.get("arch")),
             loaded=entry.get("state") == "loaded",
             source=_V0,
         )
         for entry in entries(obj(parse(body)).get("data"))
-        if (name := text(entry.get("id"))) and "state" in entry
+        if (own := name(entry.get("id"))) and "state" in entry
     ]
 
 
 def _model(
-    name: str,
+    own: str,
     entry: Object,
     *,
     aliases: tuple[str, ...],
@@ -159,20 +170,17 @@ def _model(
         "embeddings": embeds,
         "reasoning": reasoning,
     }
-    evidence = {field: source for field, value in told.items() if value is not None}
-    if window:
-        evidence["context_length"] = source
-    return Model(
-        id=name,
-        engine_name=name,
-        aliases=tuple(alias for alias in dict.fromkeys(aliases) if alias != name),
+    model = Model(
+        id=own,
+        engine_name=own,
+        aliases=tuple(alias for alias in dict.fromkeys(aliases) if alias != own),
         kind=ModelKind.EMBEDDING if embeds else ModelKind.CHAT,
         context_length=window,
         capabilities=Capabilities(**told),
         loaded=loaded,
-        owned_by=text(entry.get("publisher")) or "",
+        owned_by=word(entry.get("publisher")) or "",
         size_bytes=positive(entry.get("size_bytes")),
         quantization=quantization,
         family=family,
-        evidence=evidence,
     )
+    return noted(model, source)

@@ -14,7 +14,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from nexus.core.backend import BackendSpec, EngineKind, EngineTraits, FieldCopy
+from nexus.core.backend import (
+    BackendSpec,
+    Continuation,
+    EngineKind,
+    EngineTraits,
+    FieldCopy,
+    Stopping,
+)
 from nexus.core.model import Capabilities, Model
 from nexus.engines.adapter import (
     Answer,
@@ -28,7 +35,7 @@ from nexus.engines.adapter import (
 from nexus.engines.errors import read_openai_error
 from nexus.engines.listing import served
 from nexus.engines.ollama_models import PS, SHOW, TAGS, read_ps, read_show, read_tags, resident
-from nexus.engines.reading import obj, parse, text
+from nexus.engines.reading import obj, parse, word
 from nexus.engines.verdict import healthy, refusal, wrong_answer
 
 __all__ = ["OllamaAdapter"]
@@ -43,9 +50,26 @@ class OllamaAdapter:
 
     kind = EngineKind.OLLAMA
     traits = EngineTraits(
-        # openai/openai.go reads none of these; measured for n, tool_choice and logit_bias. "user"
-        # is ignored too, but changes no answer anywhere.
-        ignored_fields=frozenset({"n", "tool_choice", "parallel_tool_calls", "logit_bias"}),
+        # openai/openai.go reads none of these; measured for n, tool_choice and logit_bias. "user",
+        # "store", "metadata" and the like are ignored too, but change no answer anywhere.
+        ignored_fields=frozenset(
+            {
+                "n",
+                "tool_choice",
+                "parallel_tool_calls",
+                "logit_bias",
+                "functions",
+                "function_call",
+                "modalities",
+                "audio",
+                "web_search_options",
+                "verbosity",
+                "top_k",
+                "min_p",
+                "best_of",
+                "echo",
+            }
+        ),
         # Measured: with max_completion_tokens alone the answer runs on without end.
         field_copies=(FieldCopy(field="max_completion_tokens", target="max_tokens"),),
         # Bound to loopback it answers 403 to an Origin it does not know (server/routes.go).
@@ -64,6 +88,9 @@ class OllamaAdapter:
                 "/v1/audio/transcriptions",
             }
         ),
+        # Measured: GGUFs with a template of their own repeat the text, Go templates may close it.
+        continuation=Continuation(may_echo=True, by_template=True),
+        stopping=Stopping.ALWAYS,
     )
 
     def check(self, spec: BackendSpec, known: tuple[Model, ...]) -> Check:
@@ -86,18 +113,24 @@ class OllamaAdapter:
                     models[at] = read_show(models[at], answer.body, before.get(models[at].digest))
             if any(answer.status == 0 for answer in answers):
                 break  # it is slow just now: what is known will do until the next check
-        return healthy(served(models, spec), version=_version(version))
+        told = _version(version)
+        evidence = {"engine_version": "/api/version"} if told else {}
+        return healthy(served(models, spec), version=told, evidence=evidence)
 
     def load(self) -> Check | None:
         """``/api/ps`` counts no requests: our own in flight is the truth."""
         return None
 
     def read_error(self, status: int, body: bytes) -> UpstreamError:
-        """As every engine's, except for its 403 without a word: a Host or Origin it refuses, which
-        no credential would change."""
+        """As every engine's, except for its 403 without a word (a Host or Origin it refuses, which
+        no credential would change) and its 401 and 403 for a cloud model that nobody signed in
+        for: its own models need neither, so it is that model that cannot be had."""
         if status == 403 and not body.strip():
             return UpstreamError(ErrorMeaning.SERVER, _FOREIGN_HOST)
-        return read_openai_error(status, body)
+        said = read_openai_error(status, body)
+        if status in (401, 403) and "signin_url" in obj(parse(body)):
+            return UpstreamError(ErrorMeaning.CANNOT, f"{said.message} (run `ollama signin` there)")
+        return said
 
 
 _FOREIGN_HOST = "Ollama refuses this Host or Origin (OLLAMA_ORIGINS, OLLAMA_HOST)"
@@ -110,7 +143,7 @@ def _refused(tags: Answer) -> CheckResult | None:
 
 
 def _version(answer: Answer) -> str | None:
-    return text(obj(parse(answer.body)).get("version")) if answer.status == 200 else None
+    return word(obj(parse(answer.body)).get("version")) if answer.status == 200 else None
 
 
 def _remembered(model: Model, before: dict[str | None, Model]) -> Model:

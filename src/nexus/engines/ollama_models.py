@@ -9,7 +9,19 @@ from datetime import datetime
 import msgspec
 
 from nexus.core.model import Capabilities, Model, ModelKind
-from nexus.engines.reading import Object, entries, obj, parse, positive, text, texts, whole
+from nexus.engines.evidence import noted
+from nexus.engines.reading import (
+    Object,
+    entries,
+    name,
+    obj,
+    parse,
+    positive,
+    text,
+    texts,
+    whole,
+    word,
+)
 
 __all__ = ["PS", "PS_EARLIER", "SHOW", "TAGS", "read_ps", "read_show", "read_tags", "resident"]
 
@@ -29,28 +41,29 @@ def read_tags(body: bytes) -> list[Model] | None:
         return None
     models = {}
     for entry in entries(found):
-        name = text(entry.get("name")) or text(entry.get("model"))
-        if name:
-            models[name] = _listed(name, entry)
+        own = name(entry.get("name")) or name(entry.get("model"))
+        if own:
+            models[own] = _listed(own, entry)
     return list(models.values())
 
 
-def _listed(name: str, entry: Object) -> Model:
+def _listed(own: str, entry: Object) -> Model:
     details = obj(entry.get("details"))
     can = texts(entry.get("capabilities"))
     model = Model(
-        id=name,
-        engine_name=name,
-        aliases=_aliases(name),
+        id=own,
+        engine_name=own,
+        aliases=_aliases(own),
         created=_unix_time(entry.get("modified_at")),
-        owned_by=_owner(name),
+        owned_by=_owner(own),
         size_bytes=positive(entry.get("size")),
-        quantization=text(details.get("quantization_level")),
-        family=text(details.get("family")),
-        digest=text(entry.get("digest")),
+        quantization=word(details.get("quantization_level")),
+        family=word(details.get("family")),
+        digest=word(entry.get("digest")),
     )
-    cloud = text(entry.get("remote_host")) or text(entry.get("remote_model"))
-    if not cloud and name.partition(":")[2].endswith("cloud"):
+    model = noted(model, TAGS)
+    cloud = word(entry.get("remote_host")) or word(entry.get("remote_model"))
+    if not cloud and own.partition(":")[2].endswith("cloud"):
         cloud = "the tag"  # "gpt-oss:120b-cloud", "glm-4.6:cloud"
     evidence = {"cloud": f"{TAGS}: {cloud}"} if cloud else {}
     # A list without "tools" is only a hint here: the template that decides is in show.
@@ -91,19 +104,19 @@ def _with_capabilities(
     )
 
 
-def _aliases(name: str) -> tuple[str, ...]:
+def _aliases(own: str) -> tuple[str, ...]:
     """The further names Ollama takes: the bare one for ``:latest``, and lower case, since it
     compares without case."""
-    names = [name]
-    if name.lower().endswith(":latest"):
-        names.append(name[: -len(":latest")])
+    names = [own]
+    if own.lower().endswith(":latest"):
+        names.append(own[: -len(":latest")])
     names += [other.lower() for other in names]
-    return tuple(dict.fromkeys(other for other in names if other and other != name))
+    return tuple(dict.fromkeys(other for other in names if other and other != own))
 
 
-def _owner(name: str) -> str:
+def _owner(own: str) -> str:
     """As Ollama's ``/v1/models`` says it: the name's namespace, ``library`` without one."""
-    return name.rpartition("/")[0].rpartition("/")[2] or "library"
+    return own.rpartition("/")[0].rpartition("/")[2] or "library"
 
 
 def _unix_time(value: object) -> int:
@@ -120,9 +133,9 @@ def read_ps(body: bytes) -> dict[str, int | None] | None:
     if "models" not in top:
         return None
     return {
-        name: positive(entry.get("context_length"))
+        own: positive(entry.get("context_length"))
         for entry in entries(top["models"])
-        if (name := text(entry.get("name")) or text(entry.get("model")))
+        if (own := name(entry.get("name")) or name(entry.get("model")))
     }
 
 
@@ -131,9 +144,12 @@ def resident(model: Model, residents: Mapping[str, int | None] | None) -> Model:
     if residents is None:
         return model
     if model.engine_name not in residents:
-        return msgspec.structs.replace(model, loaded=False)
+        evidence = {**model.evidence, "loaded": PS}
+        return msgspec.structs.replace(model, loaded=False, evidence=evidence)
     window = residents[model.engine_name]
-    evidence = {**model.evidence, "context_length": PS} if window else model.evidence
+    evidence = {**model.evidence, "loaded": PS}
+    if window:
+        evidence["context_length"] = PS
     return msgspec.structs.replace(model, loaded=True, context_length=window, evidence=evidence)
 
 

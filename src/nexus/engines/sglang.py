@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import msgspec
 
-from nexus.core.backend import BackendSpec, EngineKind, EngineTraits
+from nexus.core.backend import (
+    BackendSpec,
+    Continuation,
+    EngineKind,
+    EngineTraits,
+    Stopping,
+)
 from nexus.core.model import Capabilities, Model, ModelKind
 from nexus.engines.adapter import Answer, Ask, Check, CheckResult, Health, UpstreamError
 from nexus.engines.errors import read_openai_error
+from nexus.engines.evidence import noted
 from nexus.engines.generic import MODEL_LIST, NOT_A_LIST
 from nexus.engines.listing import first_seen, listed_entries, openai_model, served
-from nexus.engines.reading import Object, entries, flag, obj, parse, text, whole
+from nexus.engines.reading import Object, entries, flag, obj, parse, share, text, whole, word
 from nexus.engines.verdict import healthy, refusal, wrong_answer
 
 __all__ = ["SglangAdapter"]
@@ -28,8 +35,13 @@ class SglangAdapter:
     """SGLang."""
 
     kind = EngineKind.SGLANG
-    # "Requested token count exceeds ..." counts the requested output too. uvicorn: idle 5 s.
-    traits = EngineTraits(refuses_long_output=True, idle_s=4.0)
+    traits = EngineTraits(
+        refuses_long_output=True,  # "Requested token count exceeds ..." counts the output too
+        idle_s=4.0,  # uvicorn closes idle connections after 5 s
+        # Without the field it makes a user message of the partial answer.
+        continuation=Continuation(fields=(("continue_final_message", True),)),
+        stopping=Stopping.ALWAYS,  # within two seconds
+    )
 
     def check(self, spec: BackendSpec, known: tuple[Model, ...]) -> Check:
         """Readiness, list, model information and load together."""
@@ -46,13 +58,12 @@ class SglangAdapter:
             (info,) = yield (Ask("/get_model_info"),)  # before 0.5
         told = obj(parse(info.body)) if info.status == 200 else {}
         listed = [_with_info(openai_model(entry), told) for entry in found]
-        load = _read_loads(loads)
+        version = word(obj(parse(loads.body)).get("version")) if loads.status == 200 else None
         return healthy(
             served(first_seen(listed, known), spec),
-            version=text(obj(parse(loads.body)).get("version")) if loads.status == 200 else None,
-            capacity=load.capacity,
-            running=load.running,
-            waiting=load.waiting,
+            version=version,
+            load=_read_loads(loads),
+            evidence={"engine_version": "/v1/loads version"} if version else None,
         )
 
     def load(self) -> Check | None:
@@ -74,23 +85,29 @@ def _with_info(model: Model, info: Object) -> Model:
         "reasoning": True if text(info.get("reasoning_parser")) else None,
     }
     evidence = {field: _INFO for field, value in told.items() if value is not None}
-    return msgspec.structs.replace(
+    changed = msgspec.structs.replace(
         model,
         kind=ModelKind.EMBEDDING if generates is False else model.kind,
         capabilities=Capabilities(**told, json_mode=True),
-        evidence={**model.evidence, **evidence, "json_mode": "engine"},
+        loaded=True,  # a process serves what it has in memory
+        evidence={**model.evidence, **evidence, "json_mode": "engine", "loaded": "engine"},
     )
+    return noted(changed, _INFO)
 
 
 def _read_loads(answer: Answer) -> CheckResult:
-    """``{"loads": [{num_running_reqs, num_waiting_reqs, max_running_requests}]}``, one per rank."""
+    """``{"loads": [{num_running_reqs, num_waiting_reqs, max_running_requests, token_usage}]}``, one
+    per data-parallel rank: counts are added, of the caches the fullest counts."""
     ranks = entries(obj(parse(answer.body)).get("loads")) if answer.status == 200 else []
-    return CheckResult(
-        health=Health.HEALTHY,
-        capacity=_total(ranks, "max_running_requests") or None,
-        running=_total(ranks, "num_running_reqs"),
-        waiting=_total(ranks, "num_waiting_reqs"),
-    )
+    usages = [used for rank in ranks if (used := share(rank.get("token_usage"))) is not None]
+    told: dict[str, int | float | None] = {
+        "capacity": _total(ranks, "max_running_requests") or None,
+        "running": _total(ranks, "num_running_reqs"),
+        "waiting": _total(ranks, "num_waiting_reqs"),
+        "kv_usage": max(usages, default=None),
+    }
+    evidence = {field: "/v1/loads" for field, value in told.items() if value is not None}
+    return msgspec.convert({"health": Health.HEALTHY, "evidence": evidence, **told}, CheckResult)
 
 
 def _total(ranks: list[Object], field: str) -> int | None:
@@ -111,4 +128,6 @@ def _load() -> Check:
     ranks = entries(parse(answer.body))
     total, waiting = _total(ranks, "num_reqs"), _total(ranks, "num_waiting_reqs")
     running = None if total is None else max(total - (waiting or 0), 0)
-    return CheckResult(health=Health.HEALTHY, running=running, waiting=waiting)
+    told = {"running": running, "waiting": waiting}
+    evidence = {field: "/get_load" for field, value in told.items() if value is not None}
+    return CheckResult(health=Health.HEALTHY, running=running, waiting=waiting, evidence=evidence)

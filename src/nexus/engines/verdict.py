@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nexus.core.model import Model
 from nexus.engines.adapter import Answer, CheckResult, Health
 from nexus.engines.errors import error_text, is_loading
+from nexus.engines.reading import ENTRIES_MAX
 
 __all__ = ["healthy", "refusal", "wrong_answer"]
 
@@ -48,18 +51,27 @@ def healthy(
     *,
     version: str | None = None,
     capacity: int | None = None,
-    running: int | None = None,
-    waiting: int | None = None,
+    load: CheckResult | None = None,
+    evidence: Mapping[str, str] | None = None,
     note: str = "",
 ) -> CheckResult:
-    """All is well; the reason counts the models, ``note`` adds to it."""
+    """All is well; the reason counts the models, ``note`` adds to it. ``load`` is what the engine
+    said of its load, ``evidence`` where the other facts about it were read."""
     count = "1 model" if len(models) == 1 else f"{len(models)} models"
+    if len(models) >= ENTRIES_MAX:
+        count += f" (it may list more: the first {ENTRIES_MAX} are taken)"
+    load = load or _NOT_TOLD
     return CheckResult(
         health=Health.HEALTHY,
         reason=f"{count}; {note}" if note else count,
         engine_version=version,
         models=models,
-        capacity=capacity,
-        running=running,
-        waiting=waiting,
+        capacity=capacity or load.capacity,
+        running=load.running,
+        waiting=load.waiting,
+        kv_usage=load.kv_usage,
+        evidence={**load.evidence, **(evidence or {})},
     )
+
+
+_NOT_TOLD = CheckResult(health=Health.HEALTHY)

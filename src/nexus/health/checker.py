@@ -306,7 +306,7 @@ class HealthChecker:
         )
         if told is not None:
             # An engine that stopped telling is no better known by its old figures.
-            live.polled(told.running, told.waiting)
+            live.polled(told.running, told.waiting, told.kv_usage)
 
     async def _mind_the_clock(self) -> None:
         """Notices that the machine slept: wall time went on, our timers did not."""

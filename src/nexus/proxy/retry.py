@@ -55,7 +55,7 @@ def failure_of_status(
     kind = _KINDS.get(read.meaning)
     if status == 508:
         return AttemptFailure(FailureKind.LOOP, message, status=status, against_backend=False)
-    if status in (401, 403):
+    if read.meaning is ErrorMeaning.CREDENTIALS:
         if client_credential:
             return None
         return AttemptFailure(
@@ -74,7 +74,7 @@ def failure_of_status(
             retry_after_s=retry_after_s,
             against_backend=loaded and status in _BREAKER_STATUSES,
         )
-    if status >= 500 or status in _RETRIED_STATUSES:
+    if status >= 500 or status in _RETRIED_STATUSES or read.meaning is ErrorMeaning.SERVER:
         if status >= 500 and read.meaning is ErrorMeaning.CLIENT:
             # An engine that answers 500 to a bad request: relaying a 5xx would make clients retry
             # what can never work, so it counts as a failure that speaks against nobody.

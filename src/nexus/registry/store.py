@@ -220,7 +220,7 @@ class Store:
         if result.health is Health.HEALTHY:
             breaker.probe_ok(live, report.now_s)
         if result.running is not None or result.waiting is not None:
-            live.polled(result.running, result.waiting)
+            live.polled(result.running, result.waiting, result.kv_usage)
         elif result.health is not Health.HEALTHY:
             live.polled(None, None)  # old figures say nothing of what is there now
 

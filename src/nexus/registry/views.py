@@ -105,7 +105,11 @@ def backend_view(backend: Backend, live: BackendLive, now_s: float) -> Json:
         "max_concurrency": spec.max_concurrency,
         "capacity": backend.capacity,
         "in_flight": live.in_flight,
-        "load": {"running": live.running, "waiting": live.waiting},
+        "load": {
+            "running": live.running,
+            "waiting": live.waiting,
+            "kv_usage": live.kv_usage,
+        },
         "ttft_ms": None if ttft_s is None else round(ttft_s * 1000, 3),
         "last_check": {
             "at": backend.last_check_at_s,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from nexus.core.backend import BackendStatus
 from nexus.core.call import RequestProfile
 from nexus.core.live import BackendLive, BreakerState
-from nexus.core.model import Model, ModelKind
+from nexus.core.model import GUESSED, Model, ModelKind
 from nexus.core.snapshot import Candidate
 from nexus.routing.plan import Behind, DropReason
 
@@ -32,6 +32,7 @@ TRIPPED = int(Behind.TRIPPED)
 FULL = int(Behind.FULL)
 _OUTPUT = int(Behind.OUTPUT)
 _IGNORED = int(Behind.IGNORED)
+_GUESSED = int(Behind.GUESSED)
 _UNKNOWN = int(Behind.UNKNOWN)
 
 _GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
@@ -41,8 +42,8 @@ _EMBEDDING = "/v1/embeddings"
 class Ask:
     """What a request asks of a backend, worked out once for all candidates.
 
-    ``input_tokens`` is the estimate; ``total_tokens`` with the requested output, 0 when none was
-    said. ``special`` tells that a capability is asked for.
+    ``input_tokens`` is the estimate; ``output_tokens`` what was asked for and ``total_tokens`` both
+    together, 0 when nothing was said. ``special`` tells that a capability is asked for.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Ask:
         "generates",
         "input_tokens",
         "json",
+        "output_tokens",
         "pin",
         "special",
         "strict",
@@ -69,7 +71,7 @@ class Ask:
         self.json = profile.needs_json
         self.special = self.vision or self.tools or self.json or self.embeds
         self.input_tokens = input_tokens
-        output = profile.max_output_tokens
+        output = self.output_tokens = profile.max_output_tokens or 0
         self.total_tokens = input_tokens + output if output else 0
         self.fields = profile.fields
         self.strict = strict
@@ -113,6 +115,8 @@ def unfit(candidate: Candidate, ask: Ask) -> DropReason | None:
             return DropReason.CONTEXT
         if ask.total_tokens > window and traits.refuses_long_output:
             return DropReason.OUTPUT
+        if ask.output_tokens > window and traits.refuses_output_over_window:
+            return DropReason.OUTPUT
     if ask.strict and ask.fields and not ask.fields.isdisjoint(traits.ignored_fields):
         return DropReason.IGNORED_FIELDS
     return None
@@ -151,6 +155,7 @@ def lasting_rank(candidate: Candidate, ask: Ask) -> int:
         behind += _IGNORED
     if ask.special:
         behind += _UNKNOWN * _unknown(candidate.model, ask)
+        behind += _GUESSED * _guessed(candidate.model, ask)
     return behind
 
 
@@ -162,6 +167,17 @@ def _unknown(model: Model, ask: Ask) -> int:
         + (ask.tools and can.tools is None)
         + (ask.json and can.json_mode is None)
         + (ask.embeds and can.embeddings is None and model.kind is not ModelKind.EMBEDDING)
+    )
+
+
+def _guessed(model: Model, ask: Ask) -> int:
+    """How many of them only its name suggests."""
+    source = model.evidence
+    return (
+        (ask.vision and source.get("vision") == GUESSED)
+        + (ask.tools and source.get("tools") == GUESSED)
+        + (ask.json and source.get("json_mode") == GUESSED)
+        + (ask.embeds and source.get("embeddings") == GUESSED)
     )
 
 

@@ -21,7 +21,7 @@ __all__ = ["Lineups", "Player"]
 
 _CLOSED = BreakerState.CLOSED
 
-_Kind = tuple[str, bool, bool, bool, bool, frozenset[str], int, int]
+_Kind = tuple[str, bool, bool, bool, bool, frozenset[str], int, int, int]
 
 _KINDS_MAX = 64
 _NO_FIELDS: frozenset[str] = frozenset()
@@ -154,6 +154,7 @@ class _ModelLineups:
             ask.fields & self.dropped_fields if ask.fields else _NO_FIELDS,
             bisect_left(self._windows, ask.input_tokens),
             bisect_left(self._windows, ask.total_tokens),
+            bisect_left(self._windows, ask.output_tokens),
         )
         players = self._by_kind.get(kind)
         if players is None:

@@ -34,7 +34,8 @@ class DropReason(StrEnum):
 class Behind(IntFlag):
     """Why a candidate stands behind others whatever its score, the heaviest reason highest.
 
-    Unknown capabilities are counted in steps of ``UNKNOWN``, so two weigh more than one.
+    Unknown capabilities are counted in steps of ``UNKNOWN``, so two weigh more than one; guessed
+    ones likewise, all of them together weigh less than one that is unknown.
     """
 
     TRIPPED = 1
@@ -45,7 +46,9 @@ class Behind(IntFlag):
     """Input and requested output together exceed its window."""
     IGNORED = 8
     """It drops fields of this request without a word."""
-    UNKNOWN = 16
+    GUESSED = 16
+    """Only the model's name suggests that it can do what is asked."""
+    UNKNOWN = 128
     """It is not known whether it can do what is asked."""
 
 
@@ -129,8 +132,11 @@ def explain_view(plan: Plan, *, decision_us: float | None = None) -> dict[str, o
 
 
 def _candidate_view(scored: Scored) -> dict[str, object]:
-    behind = [flag.name.lower() for flag in Behind if scored.rank & flag and flag.name]
-    if scored.rank >= 2 * Behind.UNKNOWN and "unknown" not in behind:
+    single = (Behind.TRIPPED, Behind.FULL, Behind.OUTPUT, Behind.IGNORED)
+    behind = [flag.name.lower() for flag in single if scored.rank & flag and flag.name]
+    if scored.rank % Behind.UNKNOWN >= Behind.GUESSED:
+        behind.append("guessed")
+    if scored.rank >= Behind.UNKNOWN:
         behind.append("unknown")
     return {
         "backend": scored.candidate.backend.name,

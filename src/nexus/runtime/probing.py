@@ -18,7 +18,7 @@ from nexus.core.backend import Backend, BackendSpec, EngineKind, Source, parse_b
 from nexus.engines.adapter import Answer, Ask, CheckResult, Health
 from nexus.engines.fingerprint import Fingerprint, fingerprint
 from nexus.engines.table import adapter_for
-from nexus.health.probe import FetchAsk, poll_load, probe
+from nexus.health.probe import FetchAsk, probe
 from nexus.health.probe import identify as identify_backend
 from nexus.http1.timers import DeadlineQueues
 from nexus.http1.tunnel import proxy_for
@@ -103,11 +103,6 @@ async def probe_spec(spec: BackendSpec, *, timeout_s: float = 5.0) -> ProbeRepor
         )
         result, found = done.result, done.found
         engine = done.engine or (found.engine if found is not None else None)
-        if engine is not None and result.health is Health.HEALTHY:
-            told = await poll_load(
-                backend, adapter_for(engine), fetch=fetch, timeout_s=timeout_s, clock=monotonic
-            )
-            result = _with_load(result, told)
     evidence = "as told" if found is None else " and ".join(found.evidence)
     if engine is not None and evidence:
         result = msgspec.structs.replace(result, evidence={"engine": evidence, **result.evidence})
@@ -169,18 +164,6 @@ async def _line(
         yield ask_backend
     finally:
         link.pool.close()
-
-
-def _with_load(result: CheckResult, told: CheckResult | None) -> CheckResult:
-    """``result`` with the live load on top."""
-    if told is None or told.health is not Health.HEALTHY:
-        return result
-    figures = {
-        field: value
-        for field in ("capacity", "running", "waiting", "kv_usage")
-        if (value := getattr(told, field)) is not None
-    }
-    return msgspec.structs.replace(result, **figures, evidence={**result.evidence, **told.evidence})
 
 
 def _with_hint(result: CheckResult, backend: Backend) -> CheckResult:

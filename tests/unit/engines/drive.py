@@ -14,7 +14,18 @@ from nexus.engines.adapter import Answer, Ask, Check, CheckResult
 from nexus.engines.table import ADAPTERS
 from tests.captures import captured
 
-__all__ = ["REFUSED", "Script", "answers", "bodies", "by_id", "check", "json_answer", "run", "spec"]
+__all__ = [
+    "REFUSED",
+    "Script",
+    "answers",
+    "asked_paths",
+    "bodies",
+    "by_id",
+    "check",
+    "json_answer",
+    "run",
+    "spec",
+]
 
 Script = Mapping[str, Answer | str] | Callable[[Ask], Answer]
 """Path → answer, or the name of a capture; a path that is missing is a 404 without words."""
@@ -72,6 +83,13 @@ def by_id(result: CheckResult) -> dict[str, Model]:
     """The models found, by id."""
     assert result.models is not None, result.reason
     return {model.id: model for model in result.models}
+
+
+def asked_paths(engine: str, script: Script, known: tuple[Model, ...] = ()) -> list[str]:
+    """The paths that one check asks for."""
+    asked: list[Ask] = []
+    check(engine, script, known, asked)
+    return [ask.path for ask in asked]
 
 
 def json_answer(value: object, status: int = 200, **headers: str) -> Answer:

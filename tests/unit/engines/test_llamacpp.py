@@ -7,7 +7,7 @@ import pytest
 from nexus.engines.adapter import Answer, CheckResult, ErrorMeaning, Health
 from nexus.engines.llamacpp import LlamaCppAdapter
 from tests.captures import captured
-from tests.unit.engines.drive import Script, by_id, check, json_answer, run
+from tests.unit.engines.drive import Script, asked_paths, by_id, check, json_answer, run
 
 SINGLE = {
     "/health": "llama-server/get_health",
@@ -139,6 +139,59 @@ def test_an_unloaded_model_keeps_the_window_it_had() -> None:
         known or (),
     )
     assert (by_id(result)["m"].context_length, by_id(result)["m"].loaded) == (1024, False)
+
+
+CHILD = "model=alpha&autoload=false"
+
+
+def test_a_router_tells_of_each_model_it_has_loaded() -> None:
+    """Properties and slots of the loaded model's own process: abilities, capacity, load."""
+    result = check(
+        "llamacpp",
+        {
+            **ROUTER,
+            f"/props?{CHILD}": "llama-server/get_props",
+            f"/slots?{CHILD}": "llama-server-lifecycle/slots_busy",
+        },
+    )
+    alpha = by_id(result)["alpha"]
+    assert (alpha.capabilities.tools, alpha.capabilities.vision) == (True, False)
+    assert alpha.evidence["tools"] == "/props chat_template_caps"
+    assert (result.capacity, result.running) == (2, 1)
+
+
+def test_a_router_is_never_made_to_load_by_a_check() -> None:
+    """Only of loaded models is anything asked, and even then with autoload off."""
+    paths = asked_paths("llamacpp", {**ROUTER, "/props": AUTOLOADING})
+    assert not any("beta" in path for path in paths)
+    assert all("autoload=false" in path for path in paths if "model=" in path)
+
+
+def test_a_routers_load_is_that_of_its_processes() -> None:
+    """``/slots`` alone is a 400 there; each loaded model's own is asked then."""
+    told = load(
+        {
+            "/slots": "llama-server-router/metrics",
+            "/v1/models": "llama-server-router/models_loaded",
+            f"/slots?{CHILD}": "llama-server-lifecycle/slots_busy",
+        }
+    )
+    assert (told.capacity, told.running) == (2, 1)
+
+
+def test_tools_of_a_model_once_loaded_are_remembered() -> None:
+    """Unloaded since: what its process said still holds."""
+    first = check(
+        "llamacpp",
+        {**ROUTER, "/props": AUTOLOADING, f"/props?{CHILD}": "llama-server/get_props"},
+    )
+    script: Script = {
+        "/v1/models": "llama-server-router/models_unloaded",
+        "/props": AUTOLOADING,
+    }
+    alpha = by_id(check("llamacpp", script, first.models or ()))["alpha"]
+    assert (alpha.loaded, alpha.capabilities.tools) == (False, True)
+    assert alpha.evidence["tools"] == "/props, when it was last loaded"
 
 
 def test_busy_slots_are_counted() -> None:

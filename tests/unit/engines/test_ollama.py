@@ -313,10 +313,21 @@ def test_its_real_errors_mean(name: str, meaning: ErrorMeaning) -> None:
     assert not said.message.startswith("{")
 
 
+def test_a_cloud_model_without_a_sign_in_is_not_the_servers_fault() -> None:
+    """Its 401 names a page to sign in at: that model cannot be had, all others can."""
+    body = b'{"error":"unauthorized","signin_url":"https://ollama.com/connect?k=1"}'
+    said = OllamaAdapter().read_error(401, body)
+    assert said.meaning is ErrorMeaning.CANNOT
+    assert "ollama signin" in said.message
+    other = OllamaAdapter().read_error(401, b'{"error":"unauthorized"}')
+    assert other.meaning is ErrorMeaning.CREDENTIALS
+
+
 def test_what_it_ignores_is_on_the_table() -> None:
     """Fields measured as ignored are listed; max_completion_tokens is copied, not listed."""
     traits = OllamaAdapter.traits
-    assert {"n", "tool_choice", "logit_bias", "parallel_tool_calls"} == traits.ignored_fields
+    assert {"n", "tool_choice", "logit_bias", "parallel_tool_calls"} <= traits.ignored_fields
+    assert {"max_tokens", "stop", "seed", "response_format"}.isdisjoint(traits.ignored_fields)
     assert [(row.field, row.target) for row in traits.field_copies] == [
         ("max_completion_tokens", "max_tokens")
     ]

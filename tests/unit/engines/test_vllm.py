@@ -7,7 +7,7 @@ import pytest
 from nexus.engines.adapter import Answer, CheckResult, ErrorMeaning, Health
 from nexus.engines.vllm import VllmAdapter
 from tests.captures import captured
-from tests.unit.engines.drive import REFUSED, Script, by_id, check, json_answer, run
+from tests.unit.engines.drive import REFUSED, Script, asked_paths, by_id, check, json_answer, run
 
 REAL = {
     "/health": "vllm-cpu/get_health",
@@ -92,6 +92,74 @@ vllm:num_requests_waiting{engine="1"} NaN
 """
     told = load({"/metrics": Answer(status=200, body=text)})
     assert (told.running, told.waiting) == (7, 1)
+
+
+@pytest.mark.parametrize("name", ["kv_cache_usage_perc", "gpu_cache_usage_perc"])
+def test_of_the_caches_the_fullest_counts(name: str) -> None:
+    """Newer and older name of the gauge; a share, so it is never added up."""
+    text = f'vllm:{name}{{engine="0"}} 0.25\nvllm:{name}{{engine="1"}} 0.75\n'.encode()
+    told = load({"/metrics": Answer(status=200, body=text)})
+    assert told.kv_usage == 0.75
+    assert told.evidence["kv_usage"].startswith("/metrics")
+
+
+def test_the_check_tells_the_load_too() -> None:
+    """So that figures are never older than a check where there is no traffic."""
+    result = check("vllm", {**REAL, "/metrics": "vllm-cpu/get_metrics"})
+    assert (result.running, result.waiting, result.kv_usage) == (0, 0, 0.0)
+
+
+def test_a_sleeping_engine_is_not_ready() -> None:
+    """A call would hang after its 200: not routable until somebody wakes it, and no failure."""
+    gauge = b'vllm:engine_sleep_state{engine="0",sleep_state="awake"} 0.0\n'
+    gauge += b'vllm:engine_sleep_state{engine="0",sleep_state="discard_all"} 1.0\n'
+    result = check("vllm", {**REAL, "/metrics": Answer(status=200, body=gauge)})
+    assert (result.health, "asleep" in result.reason) == (Health.LOADING, True)
+    awake = check("vllm", {**REAL, "/metrics": "vllm-cpu/get_metrics"})
+    assert awake.health is Health.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("paths", "kind", "embeddings"),
+    [
+        (["/v1/embeddings", "/v1/models"], "embedding", True),
+        (["/v1/chat/completions"], "chat", False),
+        (["/v1/chat/completions", "/v1/embeddings"], "chat", None),
+        ([], "chat", None),
+    ],
+)
+def test_what_a_model_is_for_shows_in_the_paths(
+    paths: list[str], kind: str, embeddings: bool | None
+) -> None:
+    """An embedding model has no chat path; a server that has both (older ones) tells nothing."""
+    document = json_answer({"paths": {path: {} for path in paths}})
+    script: Script = {**REAL, "/openapi.json": document}
+    first = check("vllm", script)
+    model = by_id(first)["nexus-tiny"]
+    assert (model.kind, model.capabilities.embeddings) == (kind, embeddings)
+    later = by_id(check("vllm", REAL, first.models or ()))["nexus-tiny"]
+    assert (later.kind, later.capabilities, later.evidence) == (
+        model.kind,
+        model.capabilities,
+        model.evidence,
+    )
+
+
+def test_capacity_is_read_where_it_is_exposed() -> None:
+    """``max_num_seqs``, which only a server in development mode shows."""
+    info = json_answer({"vllm_config": {"scheduler_config": {"max_num_seqs": 8}}})
+    result = check("vllm", {**REAL, "/server_info?config_format=json": info})
+    assert result.capacity == 8
+    assert "max_num_seqs" in result.evidence["capacity"]
+    text = json_answer({"vllm_config": "VllmConfig(model='x')"})
+    assert check("vllm", {**REAL, "/server_info?config_format=json": text}).capacity is None
+
+
+def test_what_cannot_change_is_asked_for_once() -> None:
+    """Paths and configuration only while no models are known: a check costs four GETs."""
+    assert len(asked_paths("vllm", REAL)) == 6
+    known = check("vllm", REAL).models or ()
+    assert asked_paths("vllm", REAL, known) == ["/health", "/v1/models", "/version", "/metrics"]
 
 
 def test_metrics_without_the_gauges_tell_nothing() -> None:

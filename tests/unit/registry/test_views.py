@@ -211,7 +211,7 @@ def test_the_admin_sees_a_backend_whole() -> None:
         "max_concurrency": 3,
         "capacity": 8,
         "in_flight": 1,
-        "load": {"running": 2, "waiting": 1},
+        "load": {"running": 2, "waiting": 1, "kv_usage": None},
         "ttft_ms": 250.0,
         "last_check": {"at": 1_800_000_000.0, "ms": 12.5, "error": None},
         "zone": "home",

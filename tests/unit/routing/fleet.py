@@ -15,7 +15,7 @@ from nexus.core.backend import (
 )
 from nexus.core.call import RequestProfile
 from nexus.core.live import BackendLive, BreakerState
-from nexus.core.model import Capabilities, Model, ModelKind
+from nexus.core.model import GUESSED, Capabilities, Model, ModelKind
 from nexus.core.snapshot import Candidate, Snapshot
 from nexus.routing.plan import Plan
 from nexus.routing.router import Router, RoutingSettings
@@ -65,6 +65,8 @@ def candidate(
     paths: frozenset[str] = frozenset(),
     ignores: frozenset[str] = frozenset(),
     refuses_long_output: bool = False,
+    refuses_output_over_window: bool = False,
+    guessed: tuple[str, ...] = (),
     figures: BackendLive | None = None,
 ) -> Candidate:
     """One backend ``name`` that serves ``model``."""
@@ -77,13 +79,17 @@ def candidate(
         capabilities=Capabilities(
             vision=vision, tools=tools, json_mode=json, embeddings=embeddings
         ),
+        evidence=dict.fromkeys(guessed, GUESSED),
     )
     backend = Backend(
         spec=BackendSpec(name=name, url=url, priority=priority, max_concurrency=max_concurrency),
         address=parse_backend_url(url),
         engine=engine,
         traits=EngineTraits(
-            paths=paths, ignored_fields=ignores, refuses_long_output=refuses_long_output
+            paths=paths,
+            ignored_fields=ignores,
+            refuses_long_output=refuses_long_output,
+            refuses_output_over_window=refuses_output_over_window,
         ),
         status=status,
         reason=reason,

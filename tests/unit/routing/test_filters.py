@@ -11,6 +11,7 @@ from nexus.core.live import BreakerState
 from nexus.core.model import ModelKind
 from nexus.core.snapshot import Candidate
 from nexus.routing.filters import Ask, detail, obstacle
+from nexus.routing.plan import explain_view
 from tests.unit.routing.fleet import CHAT, NOW_S, ask, candidate, drops, fleet, live, order, route
 
 EMBED = "/v1/embeddings"
@@ -61,6 +62,12 @@ GOOD = candidate("good", vision=True, tools=True, json=True, context=100_000)
             "context 4096 < estimated 5000 tokens with the requested output",
         ),
         (
+            candidate("bad", context=4096, refuses_output_over_window=True),
+            {"text_bytes": 40, "max_output_tokens": 4097},
+            "output",
+            "context 4096 < estimated 4107 tokens with the requested output",
+        ),
+        (
             candidate("bad", max_concurrency=2, figures=live(in_flight=2)),
             {},
             "max-concurrency",
@@ -104,6 +111,10 @@ def test_a_backend_that_cannot_is_dropped_with_its_reason(
         (candidate("fine", max_concurrency=2, figures=live(in_flight=1)), {}),
         (candidate("fine", figures=live(parked_for_s=0.0)), {}),
         (candidate("fine", context=110, refuses_long_output=True), {"max_output_tokens": 100}),
+        (
+            candidate("fine", context=4096, refuses_output_over_window=True),
+            {"text_bytes": 4000, "max_output_tokens": 4096},
+        ),
         (candidate("fine", figures=live(breaker=BreakerState.OPEN, open_for_s=0.0)), {}),
         (candidate("fine", figures=live(breaker=BreakerState.HALF_OPEN)), {}),
         (candidate("fine", vision=False, tools=False, json=False), {}),
@@ -211,3 +222,17 @@ def test_what_a_backend_can_do_is_asked_before_how_busy_it_is() -> None:
     reason = obstacle(bad, request, NOW_S)
     assert reason == "vision"
     assert detail(reason, bad, request, NOW_S) == "no vision"
+
+
+def test_what_a_name_suggests_ranks_between_known_and_unknown() -> None:
+    """However busy: known first, then guessed, then unknown; two guesses before one unknown."""
+    profile = ask(needs_tools=True, needs_vision=True)
+    known = candidate("known", tools=True, vision=True, figures=live(in_flight=50))
+    guessed = candidate(
+        "guessed", tools=True, vision=True, guessed=("tools", "vision"), priority=10
+    )
+    unknown = candidate("unknown", tools=True, priority=0)
+    plan = route(fleet(unknown, guessed, known), profile)
+    assert order(plan) == ["known", "guessed", "unknown"]
+    view = explain_view(plan)
+    assert [one["behind"] for one in view["candidates"]] == [[], ["guessed"], ["unknown"]]  # type: ignore[attr-defined]

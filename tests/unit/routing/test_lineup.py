@@ -46,6 +46,8 @@ backends = st.lists(
             "ignores": names,
             "paths": st.sampled_from([frozenset(), frozenset({"/v1/chat/completions"})]),
             "refuses_long_output": st.booleans(),
+            "refuses_output_over_window": st.booleans(),
+            "guessed": st.sampled_from([(), ("tools",), ("vision", "json_mode")]),
             "figures": figures,
         }
     ),
