@@ -34,8 +34,8 @@ def test_a_fingerprint_knows_it(dialect: DialectName, kind: EngineKind) -> None:
     """Three GETs at most tell which engine is played."""
     asked: list[Ask] = []
     found = run(fingerprint(), Played(dialect), asked)
-    # Nothing in its answers tells OpenAI's own API from those that speak it.
-    assert found.engine is (EngineKind.GENERIC if dialect == "openai" else kind)
+    # OpenAI itself says so in a header, those that only speak its API do not.
+    assert found.engine is kind
     assert len(asked) <= 3
 
 
@@ -125,9 +125,15 @@ VERSIONS: dict[DialectName, str] = {
     "vllm": "0.32.0",
     "sglang": "0.5.23",
 }
-CAPACITY: dict[DialectName, int] = {"llamacpp": 3, "lmstudio": 3, "sglang": 3}
+CAPACITY: dict[DialectName, int] = {
+    "llamacpp": 3,
+    "llamacpp-router": 3,
+    "lmstudio": 3,
+    "sglang": 3,
+}
 LOAD: dict[DialectName, tuple[int | None, int | None]] = {
     "llamacpp": (2, None),
+    "llamacpp-router": (2, None),
     "vllm": (2, 1),
     "sglang": (2, 1),
     "exo": (2, 1),
