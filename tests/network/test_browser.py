@@ -83,6 +83,22 @@ def test_gateways_see_each_other_and_not_themselves(network: Network) -> None:
     assert {one["key"] for one in first.events("seen")} == {other.lower()}
 
 
+def test_a_gateway_leaves_its_name_to_a_rival(network: Network) -> None:
+    """Somebody claims the gateway's name without asking first, as two do that begin at the same
+    moment: the gateway takes another, and what is the rival's stays announced."""
+    home, host, looker = (network.machine() for _ in range(3))
+    gateway = Browser(home, "--announce", "0.0.0.0", "--id", "abcdef99")
+    name = gateway.wait("mdns_announced")["name"]
+    watcher = Browser(looker)
+    watcher.wait("seen", key=name, addresses=[home.v4])
+    Advertiser(host, "--type", "_llm._tcp.local.", "--name", name.partition(".")[0], "--port", "9")
+    new = gateway.wait("mdns_announced", 2)["name"]
+    assert new == name.replace("._llm", "-abcdef._llm")
+    watcher.wait("seen", key=new, addresses=[home.v4])
+    watcher.wait("seen", key=name, port=9)
+    assert watcher.events("gone") == []
+
+
 def test_no_multicast_is_one_warning_and_is_tried_again(network: Network) -> None:
     """With the interface down there is one warning; once it is up, adverts are seen, and this
     gateway is announced."""

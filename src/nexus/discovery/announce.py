@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from zeroconf import ServiceInfo
     from zeroconf.asyncio import AsyncZeroconf
 
-__all__ = ["MdnsAnnouncer", "beyond_loopback"]
+    from nexus.discovery.wire import RivalListener
+
+__all__ = ["MdnsAnnouncer", "announced_addresses", "beyond_loopback"]
 
 _TYPE = "_llm._tcp.local."
 _HOST_TTL_S = 120
@@ -51,9 +53,11 @@ class MdnsAnnouncer:
         self._version = version
         self._name = _instance_name(name or f"nexus-{socket.gethostname().partition('.')[0]}")
         self._multicast = multicast or Multicast()
+        self._own: Sequence[OwnAddress] = ()
         self._zeroconf: AsyncZeroconf | None = None
         self._info: ServiceInfo | None = None
         self._announcing: asyncio.Task[None] | None = None
+        self._rival: RivalListener | None = None
 
     @property
     def announced_as(self) -> str:
@@ -71,10 +75,12 @@ class MdnsAnnouncer:
     async def opened(self, zeroconf: AsyncZeroconf, own: Sequence[OwnAddress]) -> None:
         """The sockets are there: asks whether the name is free, then announces (2 s)."""
         self._zeroconf = zeroconf
-        self._announcing = asyncio.get_running_loop().create_task(self._announce(own))
+        self._own = own
+        self._announcing = asyncio.get_running_loop().create_task(self._announce())
 
     def moving(self, own: Sequence[OwnAddress]) -> None:
         """Announces the addresses that this machine has from now on."""
+        self._own = own
         addresses = announced_addresses(self._host, own)
         if self._info is not None and addresses:
             self._info.addresses = [_packed(one) for one in addresses]
@@ -86,7 +92,7 @@ class MdnsAnnouncer:
         if self._zeroconf is None:
             return
         if self._info is None:
-            self._announcing = asyncio.get_running_loop().create_task(self._announce(own))
+            self._announcing = asyncio.get_running_loop().create_task(self._announce())
             return
         self.moving(own)
         with contextlib.suppress(Exception):
@@ -100,17 +106,33 @@ class MdnsAnnouncer:
             await asyncio.wait((announcing,))
         zeroconf, self._zeroconf = self._zeroconf, None
         info, self._info = self._info, None
+        self._unlisten(zeroconf)
         if zeroconf is not None and info is not None:
             await (await zeroconf.async_unregister_service(info))
 
-    async def _announce(self, own: Sequence[OwnAddress]) -> None:
-        from zeroconf import ServiceInfo
+    async def _announce(self) -> None:
+        from nexus.discovery.wire import RivalListener
 
         zeroconf = self._zeroconf
-        addresses = announced_addresses(self._host, own)
+        addresses = announced_addresses(self._host, self._own)
         if zeroconf is None or not addresses:
             return
-        info = ServiceInfo(
+        info = self._described(addresses)
+        try:
+            sent = await zeroconf.async_register_service(info, allow_name_change=True)
+            self._info = info
+            self._rival = RivalListener(info.name, info.server or "", self._step_aside)
+            zeroconf.zeroconf.async_add_listener(self._rival, None)
+            await sent
+        except Exception as error:
+            self._log.warning("mdns_not_announced", reason=str(error) or type(error).__name__)
+            return
+        self._log.info("mdns_announced", name=info.name.rstrip("."), addresses=addresses)
+
+    def _described(self, addresses: Sequence[str]) -> ServiceInfo:
+        from zeroconf import ServiceInfo
+
+        return ServiceInfo(
             _TYPE,
             f"{self._name}.{_TYPE}",
             port=self._port,
@@ -126,14 +148,27 @@ class MdnsAnnouncer:
             host_ttl=_HOST_TTL_S,
             other_ttl=_OTHER_TTL_S,
         )
-        try:
-            sent = await zeroconf.async_register_service(info, allow_name_change=True)
-            self._info = info
-            await sent
-        except Exception as error:
-            self._log.warning("mdns_not_announced", reason=str(error) or type(error).__name__)
+
+    def _step_aside(self) -> None:
+        """Leaves a name that another gateway claims as well, and takes one with our id in it; once,
+        since whoever claims that too means harm. No goodbye: it would take the other's advert
+        away."""
+        zeroconf, info = self._zeroconf, self._info
+        suffix = f"-{self._id[:6]}"
+        if zeroconf is None or info is None or self._name.endswith(suffix):
             return
-        self._log.info("mdns_announced", name=info.name.rstrip("."), addresses=addresses)
+        self._info = None
+        self._unlisten(zeroconf)
+        zeroconf.zeroconf.registry.async_remove(info)
+        if self._announcing is not None:
+            self._announcing.cancel()
+        self._name += suffix
+        self._announcing = asyncio.get_running_loop().create_task(self._announce())
+
+    def _unlisten(self, zeroconf: AsyncZeroconf | None) -> None:
+        rival, self._rival = self._rival, None
+        if zeroconf is not None and rival is not None:
+            zeroconf.zeroconf.async_remove_listener(rival)
 
 
 def beyond_loopback(host: str) -> bool:

@@ -13,6 +13,9 @@ __all__ = ["MDNS_GROUPS", "MDNS_PORT", "multicast_addresses", "own_addresses", "
 MDNS_PORT = 5353
 MDNS_GROUPS = {4: "224.0.0.251", 6: "ff02::fb"}
 
+_INTERFACES_MAX = 16
+"""Linux lets a socket join 20 groups; a container host has an interface for each container."""
+
 _EMPTY_QUERY = bytes(12)
 """A DNS message that asks nothing: nobody answers."""
 
@@ -40,14 +43,19 @@ def own_addresses() -> tuple[OwnAddress, ...]:
 
 def multicast_addresses(own: tuple[OwnAddress, ...]) -> tuple[OwnAddress, ...]:
     """One IPv4 and one IPv6 address of each interface that can send multicast, the IPv6 one
-    link-local where there is one (RFC 6762 § 11). No packet is sent to find out."""
+    link-local where there is one (RFC 6762 § 11). No packet is sent to find out. Of very many
+    interfaces those with IPv4 count, first come first."""
     chosen: dict[tuple[int, int], OwnAddress] = {}
     for one in own:
         version = ipaddress.ip_address(one.address).version
         best = chosen.get((one.index, version))
         if best is None or (_link_local(one) and version == 6 and not _link_local(best)):
             chosen[one.index, version] = one
-    return tuple(one for one in chosen.values() if _routes_multicast(one))
+    usable = [one for one in chosen.values() if _routes_multicast(one)]
+    with_v4 = {one.index for one in usable if ":" not in one.address}
+    indexes = sorted({one.index for one in usable}, key=lambda index: (index not in with_v4, index))
+    kept = set(indexes[:_INTERFACES_MAX])
+    return tuple(one for one in usable if one.index in kept)
 
 
 def try_to_send(one: OwnAddress) -> None:

@@ -62,6 +62,7 @@ class Multicast:
         self._task: asyncio.Task[None] | None = None
         self._own: tuple[OwnAddress, ...] = ()
         self._joined: dict[str, OwnAddress] = {}
+        self._mute: frozenset[OwnAddress] = frozenset()
         self._ready = False
         self._warned = False
 
@@ -111,7 +112,9 @@ class Multicast:
         from zeroconf.asyncio import AsyncZeroconf
 
         own = self._addresses()
-        usable = _that_send(multicast_addresses(own))
+        found = multicast_addresses(own)
+        usable = _that_send(found)
+        self._mute = frozenset(found) - frozenset(usable)
         has_v6 = any(":" in one.address for one in usable)
         self._zeroconf = zeroconf = AsyncZeroconf(
             interfaces=_choices(usable),
@@ -134,7 +137,8 @@ class Multicast:
         zeroconf = self._zeroconf
         assert zeroconf is not None
         own = self._addresses()
-        usable = {one.address: one for one in multicast_addresses(own)}
+        found = multicast_addresses(own)
+        usable = {one.address: one for one in found if one not in self._mute}
         # An address still being checked for duplicates (IPv6) cannot be bound: tried again.
         whole = len(zeroconf.zeroconf.engine.senders) >= len(usable)
         if own == self._own and usable == self._joined and whole:

@@ -27,7 +27,7 @@ from zeroconf import (  # type: ignore[attr-defined] # public, left out of its _
 
 from nexus.discovery.adverts import AAAA, SRV, TXT, A, Advert, Question, askable
 
-__all__ = ["Batch", "Listener", "ask", "ask_for_types", "forget", "read"]
+__all__ = ["Batch", "Listener", "RivalListener", "ask", "ask_for_types", "forget", "read"]
 
 _PTR = 12
 _IN = 1
@@ -81,6 +81,29 @@ class Listener(RecordUpdateListener):
         if batch.heard or batch.gone or batch.touched or batch.servers:
             self._batch = Batch()
             self._deliver(batch)
+
+
+class RivalListener(RecordUpdateListener):
+    """Calls ``found`` when another host claims the instance ``name`` that ``server`` announces:
+    two that began at the same moment do not hear each other asking (RFC 6762 § 8.2)."""
+
+    def __init__(self, name: str, server: str, found: Callable[[], None]) -> None:
+        self._name = name.lower()
+        self._server = server.lower()
+        self._found = found
+
+    def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
+        """Called with every record received."""
+        for update in records:
+            record = update.new
+            if (
+                record.type == SRV
+                and record.key == self._name
+                and isinstance(record, DNSService)
+                and record.server.lower() != self._server
+                and not record.is_expired(now)
+            ):
+                self._found()
 
 
 def read(zeroconf: Zeroconf, advert: Advert) -> None:
