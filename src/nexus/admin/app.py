@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from nexus.admin.answers import EXCEPTION_HANDLERS
 from nexus.admin.backends import backend_routes
+from nexus.admin.config import config_routes
 from nexus.admin.control import AdminControl
 from nexus.admin.dashboard import dashboard_routes
 from nexus.admin.events import event_routes
@@ -27,6 +28,7 @@ def admin_routes(control: AdminControl) -> list[AdminRoute]:
     return [
         *backend_routes(control),
         *model_routes(control),
+        *config_routes(control),
         *observe_routes(control),
         *event_routes(control),
         *session_routes(control),

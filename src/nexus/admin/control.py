@@ -79,6 +79,16 @@ class AdminControl(Protocol):
         """Where a request would go, and why. 400 as the call itself would be."""
         ...
 
+    def config(self) -> Json:
+        """The configuration as it runs: ``file``, ``config``, ``origins`` by key path, and what
+        ``needs_restart``."""
+        ...
+
+    async def reload(self) -> Json:
+        """Reads it again; the diff that was applied. 409 when there is nothing to read;
+        ``ConfigError``."""
+        ...
+
     def stats(self, window: str | None) -> Json:
         """The statistics of behaviour § 13, the lists over ``window`` (a key of ``WINDOWS``)."""
         ...

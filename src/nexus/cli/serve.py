@@ -36,17 +36,15 @@ def serve(
     Backends come from the configuration file. SIGTERM or Ctrl-C lets running calls finish, a second
     one cuts them.
     """
-    from nexus.config.loader import ConfigError, load_config
+    from nexus.config.loader import ConfigError
+    from nexus.runtime.source import ConfigSource
 
     overrides = {"server.host": host, "server.port": port, "logging.level": log_level}
+    source = ConfigSource(path=config_file, env=os.environ, overrides=overrides)
     try:
-        loaded = load_config(
-            path=config_file,
-            env=os.environ,
-            overrides={key: value for key, value in overrides.items() if value is not None},
-        )
+        loaded = source.load()
     except ConfigError as error:
         raise config_failure(error) from None
     from nexus.runtime.serve import run
 
-    sys.exit(run(loaded))
+    sys.exit(run(loaded, source))

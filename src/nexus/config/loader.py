@@ -52,17 +52,21 @@ def load_config(
     env: Mapping[str, str],
     overrides: Mapping[str, object] | None = None,
     cwd: Path | None = None,
+    text: str | None = None,
 ) -> Loaded:
     """The configuration of this process.
 
     ``path`` is an explicit file, ``None`` to search (see :func:`find_config`). ``overrides`` are
     the command line's flags by dotted key (``"server.port"``); ``None`` values were not given.
+    ``text`` stands for what the file holds: a change is looked at before it is written.
     Raises :class:`ConfigError` with every problem of every source.
     """
     file = find_config(path=path, env=env, cwd=cwd)
     variables, problems = read_environment(env)
     try:
-        text = "" if file is None else _read_file(file)
+        if text is None:
+            text = "" if file is None else _read_file(file)
+        text = text.removeprefix("\ufeff")
         raw = read_toml(text, source=str(file)) if text else {}
     except ConfigError as error:
         raise ConfigError([*error.problems, *problems]) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from random import Random
 
@@ -103,7 +103,17 @@ class HealthChecker:
     def watch(self, backend: Backend) -> None:
         """Begins to check ``backend``, at once. Called again when its spec changed: what was known
         of its health stays, unless it is another server now."""
-        before = self._watched.get(backend.name)
+        self._watch(backend, self._watched.get(backend.name))
+
+    def rewatch(self, moves: Sequence[tuple[str | None, Backend]]) -> None:
+        """Begins to check several at once, each with the name under which it was watched before,
+        ``None`` for a new one; names may be exchanged."""
+        befores = [self._watched.pop(was, None) if was is not None else None for was, _ in moves]
+        for (_, backend), before in zip(moves, befores, strict=True):
+            self.forget(backend.name)
+            self._watch(backend, before)
+
+    def _watch(self, backend: Backend, before: _Watched | None) -> None:
         watched = _Watched(backend, self._clock())
         if before is not None:
             self._stop(before)

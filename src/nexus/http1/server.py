@@ -125,7 +125,7 @@ class HttpServer:
         self.head_timer = timer(limits.head_s, ServerConnection.on_head_timeout)
         self.body_timer = timer(limits.body_s, ServerConnection.on_body_timeout)
         # A few seconds late is early enough for a connection that nobody uses.
-        self._idle_sweep = Sweep(loop, min(5.0, max(0.01, limits.idle_s / 20)), self._close_idle)
+        self._idle_sweep = self._new_idle_sweep()
         self.linger_timer = timer(_LINGER_S, ServerConnection.on_linger_timeout)
         self.stall_timer = timer(limits.body_s, ServerConnection.on_stall_timeout)
 
@@ -138,6 +138,20 @@ class HttpServer:
         self.draining = True
         for connection in list(self.connections):
             connection.close_if_idle()
+
+    def change_limits(self, limits: ServerLimits) -> None:
+        """Other limits from now on; who waits already waits as long as they say."""
+        self.limits = limits
+        self.head_timer.change_length(limits.head_s)
+        self.body_timer.change_length(limits.body_s)
+        self.stall_timer.change_length(limits.body_s)
+        self._idle_sweep.stop()
+        self._idle_sweep = self._new_idle_sweep()
+        self._idle_sweep.wake()
+
+    def _new_idle_sweep(self) -> Sweep:
+        every_s = min(5.0, max(0.01, self.limits.idle_s / 20))
+        return Sweep(self.loop, every_s, self._close_idle)
 
     @property
     def unwritten_bytes(self) -> int:

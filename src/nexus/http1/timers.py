@@ -39,6 +39,17 @@ class DeadlineQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def change_length(self, length_s: float) -> None:
+        """Another length from now on, for those who wait already too."""
+        longer_s = length_s - self.length_s
+        self.length_s = length_s
+        self._tick_s = min(0.5, max(0.01, length_s / 10))
+        for owner in self._entries:
+            self._entries[owner] += longer_s  # all alike, so the order stays
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = self._loop.call_later(self._tick_s, self._tick)
+
     def add(self, owner: T) -> None:
         """Starts (or restarts) the owner's wait."""
         entries = self._entries

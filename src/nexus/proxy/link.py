@@ -61,7 +61,10 @@ class Link:
         timers: DeadlineQueues[Exchange],
         *,
         proxy: Proxy | None = None,
+        before: Link | None = None,
     ) -> None:
+        """``before`` is the link that this one stands in for: it takes over the connections, if
+        they lead to the same place, and knows the calls that are still under way there."""
         spec = backend.spec
         self.backend = backend
         self.adapter: Adapter = adapter_for(backend.engine)
@@ -72,7 +75,7 @@ class Link:
         self.dropped_headers = dropped | own if own else dropped
         # A credential among the configured headers is the backend's own key, spelled otherwise.
         self.forwards_credentials = spec.forwards_credentials and not own & CREDENTIAL_HEADERS
-        self.active: set[Exchange] = set()
+        self.active: set[Exchange] = set() if before is None else before.active
         self.request_timeout_s = _either(spec.request_timeout_s, limits.request_timeout_s)
         self.first_byte_timeout_s = _either(spec.first_byte_timeout_s, limits.first_byte_timeout_s)
         self.stream_idle_timeout_s = _either(
@@ -81,16 +84,28 @@ class Link:
         rings = (limits.silence_s, self.request_timeout_s, self.first_byte_timeout_s)
         self.first_ring_s = min(length_s for length_s in rings if length_s)
         self.timer = timers.of(self.first_ring_s)
-        self.pool = Pool(
-            loop,
-            backend.address,
-            idle_max=limits.pool_idle_per_backend,
-            idle_s=30.0 if backend.address.tls else backend.traits.idle_s,
-            connect_timeout_s=_either(spec.connect_timeout_s, limits.connect_timeout_s),
-            tls_ca=spec.tls_ca,
-            tls_verify=spec.tls_verify,
-            proxy=proxy,
-        )
+        idle_s = 30.0 if backend.address.tls else backend.traits.idle_s
+        connect_timeout_s = _either(spec.connect_timeout_s, limits.connect_timeout_s)
+        if before is not None and _same_way(before.backend, backend):
+            self.pool: Pool = before.pool
+            self.pool.idle_max = limits.pool_idle_per_backend
+            self.pool.idle_s = idle_s
+            self.pool.connect_timeout_s = connect_timeout_s
+        else:
+            if before is not None:
+                before.pool.close_idle()
+            self.pool = Pool(
+                loop,
+                backend.address,
+                idle_max=limits.pool_idle_per_backend,
+                idle_s=idle_s,
+                connect_timeout_s=connect_timeout_s,
+                tls_ca=spec.tls_ca,
+                tls_verify=spec.tls_verify,
+                proxy=proxy,
+            )
+            if before is not None:
+                self.pool.connects = before.pool.connects
         query = "&".join(part for part in (backend.address.query, urlencode(spec.query)) if part)
         self._suffix = query.encode()
         self._prefixes: dict[str, bytes] = {}
@@ -169,6 +184,16 @@ class Link:
             if len(self._answer_heads) < _NAMES_MAX:
                 self._answer_heads[key] = head
         return head
+
+
+def _same_way(one: Backend, other: Backend) -> bool:
+    """Whether a connection to one is a connection to the other."""
+
+    def way(backend: Backend) -> tuple[object, ...]:
+        address, spec = backend.address, backend.spec
+        return address.scheme, address.host, address.port, spec.tls_ca, spec.tls_verify
+
+    return way(one) == way(other)
 
 
 def _either(own: float | None, default: float) -> float:

@@ -38,6 +38,16 @@ class Pages:
         self._started_s = monotonic()
         self._cached: tuple[Snapshot, bytes] | None = None
 
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Further names for models, which ``/v1/models`` lists."""
+        return self._aliases
+
+    @aliases.setter
+    def aliases(self, aliases: Mapping[str, str]) -> None:
+        self._aliases = aliases
+        self._cached = None
+
     def answer(self, request: Request, *, close: bool, headers: Headers) -> bytes | None:
         """The whole response, or ``None`` when the path is none of these.
 

@@ -236,20 +236,18 @@ class DataPlane:
         """The way to ``backend``, made anew when it changed."""
         link = self._links.get(backend.spec.name)
         if link is None or not link.serves(backend):
-            before = link
-            link = Link(
-                self.loop,
-                backend,
-                self.limits,
-                self.timers,
-                proxy=self._proxy_of(backend.address),
-            )
-            if before is not None:
-                # Calls under way finish on the old connections; they are known here all the same.
-                before.pool.close_idle()
-                link.active = before.active
-                link.pool.connects = before.pool.connects
-            self._links[backend.spec.name] = link
+            link = self._new_link(backend, link)
+        return link
+
+    def _new_link(self, backend: Backend, before: Link | None) -> Link:
+        link = self._links[backend.spec.name] = Link(
+            self.loop,
+            backend,
+            self.limits,
+            self.timers,
+            proxy=self._proxy_of(backend.address),
+            before=before,
+        )
         return link
 
     def began(self) -> None:
@@ -300,6 +298,13 @@ class DataPlane:
             link.pool.close_idle()
             if not link.active:  # else it is looked at again with the next snapshot
                 del self._links[name]
+
+    def change_limits(self, limits: PlaneLimits) -> None:
+        """Other limits for the calls to come; those under way keep their own timeouts, and
+        connections stay open."""
+        self.limits = limits
+        for link in list(self._links.values()):
+            self._new_link(link.backend, link)
 
     def drop_connections(self) -> None:
         """Closes all idle upstream connections (the machine slept, the network changed)."""

@@ -7,7 +7,7 @@ as a decision takes; each change replaces it whole, so a reader never sees half 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -30,7 +30,7 @@ from nexus.health.report import CheckReport
 from nexus.registry.overrides import ModelFacts, overridden
 from nexus.registry.snapshot import build_snapshot, routes_of
 
-__all__ = ["Listener", "Store"]
+__all__ = ["Listener", "Store", "is_same_server"]
 
 Listener = Callable[[Snapshot, Snapshot], None]
 """Told of a change: the snapshot before and the one after."""
@@ -89,32 +89,27 @@ class Store:
         twin = self.same_server(spec)
         if twin is not None:
             raise ValueError(f"{spec.url} is the same server as backend '{twin.name}'")
-        reason = "waits for approval" if status is BackendStatus.PENDING else "not checked yet"
-        engine = spec.engine or EngineKind.GENERIC
-        member = _Member(
-            Backend(
-                spec=spec,
-                address=parse_backend_url(spec.url),
-                engine=engine,
-                traits=self._traits_of(engine),
-                status=status,
-                reason=reason,
-            )
-        )
+        member = _Member(self._new(spec, status))
         self._members[spec.name] = member
         self._show(member)
         return member.shown
 
+    def _new(self, spec: BackendSpec, status: BackendStatus) -> Backend:
+        reason = "waits for approval" if status is BackendStatus.PENDING else "not checked yet"
+        engine = spec.engine or EngineKind.GENERIC
+        return Backend(
+            spec=spec,
+            address=parse_backend_url(spec.url),
+            engine=engine,
+            traits=self._traits_of(engine),
+            status=status,
+            reason=reason,
+        )
+
     def same_server(self, spec: BackendSpec) -> Backend | None:
-        """The backend that is the server ``spec`` points to, if one is known. Two that the operator
-        named with different credentials are two (two accounts at one cloud)."""
-        wanted = _server(parse_backend_url(spec.url))
+        """The backend that is the server ``spec`` points to, if one is known."""
         for member in self._members.values():
-            other = member.truth.spec
-            if other.name == spec.name or _server(member.truth.address) != wanted:
-                continue
-            by_operator = spec.source.named_by_operator and other.source.named_by_operator
-            if not by_operator or _credentials(spec) == _credentials(other):
+            if member.truth.spec.name != spec.name and is_same_server(spec, member.truth.spec):
                 return member.shown
         return None
 
@@ -130,6 +125,39 @@ class Store:
         twin = self.same_server(spec)
         if twin is not None:
             raise ValueError(f"{spec.url} is the same server as backend '{twin.name}'")
+        self._respecify(member, spec)
+        self._show(member)
+        return member.shown
+
+    def reform(
+        self, removed: Collection[str], moves: Iterable[tuple[str | None, BackendSpec]]
+    ) -> list[Backend]:
+        """Many changes in one snapshot (a reload): forgets ``removed``; each move takes in a spec,
+        ``None`` as a new backend, else in the place of the backend of that name, whose live
+        figures, drain and, if it is the same server, health it takes over. Names may be exchanged.
+
+        Nothing is checked: the caller has made sure that names and servers are unique.
+        """
+        members = {name: one for name, one in self._members.items() if name not in removed}
+        came: list[_Member] = []
+        for was, spec in moves:
+            if was is None:
+                came.append(_Member(self._new(spec, BackendStatus.UNKNOWN)))
+            else:
+                member = self._members[was]
+                if members.get(was) is member:
+                    del members[was]
+                self._respecify(member, spec)
+                came.append(member)
+        members.update((member.truth.name, member) for member in came)
+        self._members = members
+        for member in came:
+            self._refresh(member)
+        self._publish()
+        return [member.shown for member in came]
+
+    def _respecify(self, member: _Member, spec: BackendSpec) -> None:
+        """Gives a backend another spec; see :meth:`replace`."""
         before = member.truth
         address = parse_backend_url(spec.url)
         engine = spec.engine or before.engine
@@ -140,9 +168,9 @@ class Store:
         if moved and before.status is not BackendStatus.PENDING:
             # Its models stay known until the check, so that calls are told 503 and not 404.
             truth = replace(truth, status=BackendStatus.UNKNOWN, reason="changed, not checked yet")
+        elif before.status is BackendStatus.PENDING and spec.source.named_by_operator:
+            truth = replace(truth, status=BackendStatus.UNKNOWN, reason="not checked yet")
         member.truth = truth
-        self._show(member)
-        return member.shown
 
     def apply(self, report: CheckReport) -> None:
         """Takes in a health check. Ignored when the backend is gone or still awaits approval."""
@@ -271,6 +299,15 @@ class Store:
         # Every listener has been told; the first fault still reaches whoever made the change.
         if faults:
             raise faults[0]
+
+
+def is_same_server(one: BackendSpec, other: BackendSpec) -> bool:
+    """Whether two specs mean one server. Two that the operator named with different credentials are
+    two (two accounts at one cloud). Raises ``ValueError`` when a URL is none."""
+    if _server(parse_backend_url(one.url)) != _server(parse_backend_url(other.url)):
+        return False
+    by_operator = one.source.named_by_operator and other.source.named_by_operator
+    return not by_operator or _credentials(one) == _credentials(other)
 
 
 def _server(address: BackendUrl) -> tuple[str, int, str, str]:

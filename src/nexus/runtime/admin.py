@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,9 @@ from msgspec.structs import replace
 
 from nexus.admin.control import FieldProblemsError, Json
 from nexus.admin.gate import Gate
+from nexus.config.edit import EditError, add_backend, change_backend, remove_backend
+from nexus.config.fields import fields_of
+from nexus.config.mask import masked
 from nexus.config.parse import build_backend
 from nexus.config.problem import ProblemList, nearest_name
 from nexus.config.schema import BackendConfig
@@ -43,7 +48,6 @@ class Admin:
     def __init__(self, gateway: Gateway, gate: Gate) -> None:
         self._gateway = gateway
         self._gate = gate
-        self._configs: dict[str, BackendConfig] = {}
 
     # --- backends ---------------------------------------------------------------------------
 
@@ -76,8 +80,12 @@ class Admin:
         # Others may have been added while this one was looked at.
         self._refuse_name(spec.name)
         self._refuse_twin(spec)
-        gateway.add_backend(spec)
-        self._configs[spec.name] = config
+        if save:
+            table = _table(config)
+            await self._save(lambda text: add_backend(text, table))
+        else:
+            gateway.add_backend(spec)
+            gateway.backend_configs[spec.name] = config
         self._tell_health(spec.name, seen)
         return self.backend(spec.name)
 
@@ -97,8 +105,15 @@ class Admin:
         spec = backend_spec(config, api_key=key, source=before.source)
         if spec != before:
             self._refuse_twin(spec)
+        if save:
+            await self._save(self._edit_of(name, config))
+            gateway.backend_configs.pop(name, None)
+            # The file may have had it so already, while what ran was changed without saving.
+            spec = replace(spec, source=self._known(name).spec.source)
+        elif spec != before:
+            gateway.backend_configs[name] = config
+        if spec != self._known(name).spec:
             gateway.change_backend(spec)
-            self._configs[name] = config
         return self.backend(name)
 
     async def remove_backend(self, name: str, *, save: bool) -> Json:
@@ -111,8 +126,11 @@ class Admin:
                 "next start. Drain it, or remove it from the file too with save: true.",
             )
         view = self._view(backend)
-        self._gateway.remove_backend(name)
-        self._configs.pop(name, None)
+        if backend.spec.source is Source.STATIC:
+            await self._save(lambda text: remove_backend(text, name))
+            self._gateway.discovery.dismiss(name)
+        else:
+            self._gateway.remove_backend(name)
         return view
 
     def drain(self, name: str) -> Json:
@@ -166,6 +184,41 @@ class Admin:
         )
         decision_us = round((perf_counter() - began_s) * 1e6, 1)
         return gateway.router.explain_view(plan, decision_us=decision_us)
+
+    # --- configuration ----------------------------------------------------------------------
+
+    def config(self) -> Json:
+        """The configuration as it runs, with what the admin API changed."""
+        gateway = self._gateway
+        loaded = gateway.loaded
+        changed = gateway.backend_configs
+        rows = [changed.get(one.name, one) for one in loaded.config.backends]
+        named = {row.name for row in rows}
+        rows += [config for name, config in changed.items() if name not in named]
+        origins = dict(loaded.origins)
+        for position, row in enumerate(rows):
+            if row.name in changed:
+                at = f"backends[{position}]."
+                origins = {key: one for key, one in origins.items() if not key.startswith(at)}
+                origins[at.removesuffix(".")] = "admin API"
+        shown = masked(msgspec.structs.replace(loaded.config, backends=tuple(rows)))
+        return {
+            "file": None if loaded.path is None else str(loaded.path),
+            "config": shown,
+            "origins": origins,
+            "needs_restart": [msgspec.to_builtins(one) for one in gateway.needs_restart],
+        }
+
+    async def reload(self) -> Json:
+        """Reads the file again."""
+        reloader = self._gateway.reloader
+        if reloader is None:
+            raise _conflict(
+                "no_configuration", "This gateway runs without a configuration to read again."
+            )
+        diff = await reloader.reload("admin API")
+        view: Json = msgspec.to_builtins(diff)
+        return {"outcome": "unchanged" if diff.empty else "applied", **view}
 
     # --- what has been going on -------------------------------------------------------------
 
@@ -237,13 +290,37 @@ class Admin:
 
     def _raw(self, name: str) -> Json:
         """The backend's settings as ``[[backends]]`` would hold them."""
-        config = self._configs.get(name)
+        gateway = self._gateway
+        config = gateway.backend_configs.get(name) or self._named_in_file(name)
         if config is None:
-            configs = {one.name: one for one in self._gateway.config.backends}
-            spec = self._gateway.store.snapshot.backends[name].spec
-            config = configs.get(name) or backend_config(spec)
+            config = backend_config(gateway.store.snapshot.backends[name].spec)
         raw: Json = msgspec.to_builtins(config)
         return raw
+
+    def _named_in_file(self, name: str) -> BackendConfig | None:
+        return next((one for one in self._gateway.config.backends if one.name == name), None)
+
+    def _edit_of(self, name: str, config: BackendConfig) -> Callable[[str], str]:
+        """What writes a backend's settings, as they run, to the file."""
+        before = self._named_in_file(name)
+        if before is None:
+            table = _table(config)
+            return lambda text: add_backend(text, table)
+        old, new = _table(before), _table(config)
+        changes = {key: new.get(key) for key in {**old, **new} if old.get(key) != new.get(key)}
+        return lambda text: change_backend(text, name, changes)
+
+    async def _save(self, edit: Callable[[str], str]) -> None:
+        """Raises ``ApiError`` 409 and ``ConfigError``; then nothing has changed."""
+        reloader = self._gateway.reloader
+        if reloader is None:
+            raise _conflict(
+                "not_saved", "This gateway runs without a configuration file to save to."
+            )
+        try:
+            await reloader.save(edit)
+        except EditError as error:
+            raise _conflict("not_saved", str(error)) from None
 
     def _refuse_name(self, name: str) -> None:
         there = self._gateway.store.snapshot.backends.get(name)
@@ -310,10 +387,24 @@ def _read(raw: Json) -> tuple[BackendConfig, str]:
     """A backend out of a request's fields, and its key. Raises :class:`FieldProblemsError`."""
     found = ProblemList(lambda _: ("request", None))
     config = build_backend(raw, found)
+    for key in ("api_key_file", "tls_ca"):
+        if getattr(config, key) and not Path(getattr(config, key)).is_absolute():
+            found.report((key,), "give the file's whole path, from the root")
     key = read_backend_key(config, os.environ, found.report, ())
     if found.problems:
         raise FieldProblemsError(found.problems)
     return config, key
+
+
+def _table(config: BackendConfig) -> Json:
+    """A backend's table as a person would write it: without what is the default."""
+    raw: Json = msgspec.to_builtins(config)
+    defaults = {name: field.default for name, field in fields_of(BackendConfig).items()}
+    return {
+        key: value
+        for key, value in raw.items()
+        if value is not None and getattr(config, key) != defaults[key]
+    }
 
 
 def _unusable(spec: BackendSpec, seen: ProbeReport) -> ApiError:

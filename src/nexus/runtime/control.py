@@ -54,6 +54,12 @@ class ControlPlane:
         self._own_names = {socket.gethostname(), f"{socket.gethostname()}.local"}
         self.gate = Gate(admin_key, server.allowed_hosts, self._own_names)
 
+    def configure(self, server: ServerConfig, admin_key: str) -> bool:
+        """Takes the rules of a new configuration; whether the key is another one."""
+        self._server = server
+        self.gate.allowed_hosts = server.allowed_hosts
+        return self.gate.change_key(admin_key)
+
     def handles(self, path: bytes) -> bool:
         """Whether the path belongs to the control plane."""
         return path in _PATHS or path.startswith(_PREFIXES)

@@ -291,13 +291,19 @@ class Discovery:
         return True
 
     def remove(self, name: str, why: str) -> None:
-        """Takes out a backend."""
+        """Takes out a backend, unless a configuration has named it meanwhile."""
+        backend = self._fleet.backends().get(name)
+        if backend is not None and backend.spec.source.named_by_operator:
+            return
         with suppress(KeyError):
             self._fleet.forget_backend(name)
             self._log.info("backend_removed", backend=name, reason=why)
 
     def move(self, name: str, url: str) -> None:
-        """It has another address now."""
+        """It has another address now; one that a configuration has named is where that says."""
+        backend = self._fleet.backends().get(name)
+        if backend is not None and backend.spec.source.named_by_operator:
+            return
         try:
             self._fleet.move_backend(name, url)
         except (KeyError, ValueError) as error:

@@ -20,8 +20,9 @@ from time import monotonic
 
 from msgspec.structs import replace
 
+from nexus.config.diff import SettingChange
 from nexus.config.loader import Loaded
-from nexus.config.schema import ServerConfig
+from nexus.config.schema import BackendConfig, ServerConfig
 from nexus.core.backend import Backend, BackendSpec, BackendStatus, BackendUrl
 from nexus.core.errors import ApiError
 from nexus.core.limits import Budget
@@ -48,7 +49,9 @@ from nexus.runtime.admin import Admin
 from nexus.runtime.asking import fetch_answer
 from nexus.runtime.control import ControlPlane
 from nexus.runtime.discovering import Discovery
+from nexus.runtime.fleet import FleetPlan
 from nexus.runtime.probing import identify
+from nexus.runtime.reload import Reloader
 from nexus.runtime.settings import (
     health_settings,
     plane_limits,
@@ -81,7 +84,13 @@ class Gateway:
     ) -> None:
         config = loaded.config
         server = config.server
+        self.loaded = loaded
         self.config = config
+        self.backend_configs: dict[str, BackendConfig] = {}
+        """Of backends that the admin API added or changed: their settings as they run."""
+        self.reloads = {"applied": 0, "unchanged": 0, "failed": 0}
+        self.needs_restart: tuple[SettingChange, ...] = ()
+        self.reloader: Reloader | None = None
         self.loop = loop = asyncio.get_running_loop()
         self._log = get_logger("gateway")
         self.rng = rng or Random(SystemRandom().getrandbits(128))
@@ -116,11 +125,11 @@ class Gateway:
             server_limits(server),
             self.budget,
         )
-        self._pages = Pages(
+        self.pages = Pages(
             lambda: self.store.snapshot, lambda: self._unready, config.routing.aliases
         )
         self._unready = False
-        self._control = ControlPlane(
+        self.control = ControlPlane(
             loop, server, loaded.admin_key, self._make_admin_app, self.unexpected
         )
         self.health_settings = health_settings(config.health_check)
@@ -180,6 +189,8 @@ class Gateway:
         self._listeners.append(listener)
         self._checking = self.loop.create_task(self.checker.run())
         await self.discovery.start()
+        if self.reloader is not None:
+            self.reloader.start()
 
     @property
     def port(self) -> int:
@@ -228,11 +239,13 @@ class Gateway:
         """Ends everything. Call :meth:`drain` before, to let calls finish."""
         self.plane.draining = True
         self._unready = True
+        if self.reloader is not None:
+            await self.reloader.aclose()
         for listener in self._listeners:
             listener.close()
         self.plane.cancel_all()
         self.events.close()
-        await self._control.aclose()
+        await self.control.aclose()
         await self.discovery.aclose()
         await self.checker.aclose()
         if self._checking is not None:
@@ -288,6 +301,19 @@ class Gateway:
         self.checker.watch(backend)
         return backend
 
+    def reform_backends(self, plan: FleetPlan) -> None:
+        """Many changes at once, as a new configuration wants them."""
+        for name in (*plan.removed, *(was for was, _ in plan.moves if was is not None)):
+            self.backend_configs.pop(name, None)
+        if not plan.removed and not plan.moves:
+            return
+        backends = self.store.reform(plan.removed, plan.moves)
+        for name in plan.removed:
+            self.checker.forget(name)
+            self._drop_probe_link(name)
+        names = [was for was, _ in plan.moves]
+        self.checker.rewatch(list(zip(names, backends, strict=True)))
+
     def remove_backend(self, name: str) -> None:
         """Forgets a backend, as the operator wishes: it is not found again. Running calls finish.
         Raises ``KeyError``."""
@@ -312,7 +338,11 @@ class Gateway:
     def forget_backend(self, name: str) -> None:
         """Takes a backend out; running calls finish. Raises ``KeyError``."""
         self.store.remove(name)
+        self.backend_configs.pop(name, None)
         self.checker.forget(name)
+        self._drop_probe_link(name)
+
+    def _drop_probe_link(self, name: str) -> None:
         link = self._probe_links.pop(name, None)
         if link is not None:
             link.pool.close()
@@ -431,23 +461,23 @@ class Gateway:
 
     def check_origin(self, request: Request) -> tuple[ApiError | None, Headers]:
         """The rules for browsers' pages."""
-        return self._control.check_origin(request)
+        return self.control.check_origin(request)
 
     def page(
         self, request: Request, connection: ServerConnection
     ) -> tuple[bool, ClientHandler | None]:
         """Answers our own pages, or hands over to the control plane."""
         if request.path == b"/metrics" and self.config.server.metrics_access == "admin":
-            self._control.admit(request)
-        if self._control.handles(request.path):
-            return True, self._control.handle(request, connection)
+            self.control.admit(request)
+        if self.control.handles(request.path):
+            return True, self.control.handle(request, connection)
         if request.path in (b"/metrics", b"/metrics/"):
             return True, self._answer_metrics(request, connection)
-        _, cors = self._control.check_origin(request)
+        _, cors = self.control.check_origin(request)
         if request.method == b"OPTIONS" and cors:
             return False, None
         cors.append((b"x-request-id", self._page_id(request)))
-        answer = self._pages.answer(request, close=connection.must_close, headers=cors)
+        answer = self.pages.answer(request, close=connection.must_close, headers=cors)
         if answer is None:
             return False, None
         connection.write(answer)
@@ -460,12 +490,12 @@ class Gateway:
             method = request.method.decode("latin-1")
             raise ApiError.method_not_allowed(method, "/metrics", ("GET", "HEAD"))
         if self.config.server.metrics_access == "admin":
-            self._control.admit(request)
+            self.control.admit(request)
         if self._metrics_app is None:
             from nexus.runtime.metrics import metrics_app
 
             self._metrics_app = metrics_app(self)
-        return self._control.run(self._metrics_app, request, connection)
+        return self.control.run(self._metrics_app, request, connection)
 
     @property
     def access_log_dropped(self) -> int:
@@ -482,7 +512,7 @@ class Gateway:
     def _make_admin_app(self) -> AsgiApp:
         from nexus.admin.app import create_admin_app
 
-        return create_admin_app(Admin(self, self._control.gate))
+        return create_admin_app(Admin(self, self.control.gate))
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

@@ -10,11 +10,15 @@ import sys
 
 import uvloop
 
-from nexus.config.loader import Loaded
+from nexus.config.loader import ConfigError, Loaded
+from nexus.config.schema import LoggingConfig
 from nexus.core.backend import EngineKind
 from nexus.discovery.nearness import Nearness, nearness
+from nexus.runtime.fleet import check_fleet
 from nexus.runtime.gateway import Gateway, raise_descriptor_limit
 from nexus.runtime.probing import probe_url
+from nexus.runtime.reload import Reloader
+from nexus.runtime.source import ConfigSource
 from nexus.telemetry.access import AccessLog
 from nexus.telemetry.logs import configure_logging, get_logger
 from nexus.telemetry.text import printable
@@ -31,16 +35,19 @@ _SERVERS = {
 }
 
 
-def run(loaded: Loaded) -> int:
-    """Serves until told to stop; returns the exit code (0: ended as asked, 1: could not start)."""
-    logging = loaded.config.logging
-    configure_logging(logging.level, logging.format, logging.component_levels)
+def run(loaded: Loaded, source: ConfigSource | None = None) -> int:
+    """Serves until told to stop; returns the exit code (0: ended as asked, 1: could not start).
+
+    ``source`` is where ``loaded`` is from: with it, the configuration is read again when it
+    changes.
+    """
+    _configure_logging(loaded.config.logging)
     raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(loaded))
+        return runner.run(serve(loaded, source))
 
 
-async def serve(loaded: Loaded) -> int:
+async def serve(loaded: Loaded, source: ConfigSource | None = None) -> int:
     """The life of the gateway, from start to exit code."""
     log = get_logger("gateway")
     loop = asyncio.get_running_loop()
@@ -50,9 +57,21 @@ async def serve(loaded: Loaded) -> int:
         )
     )
     config = loaded.config
-    quiet = config.logging.level in ("warning", "error")
-    access_log = None if quiet else AccessLog(sys.stdout, config.logging.format)
+    access_log = AccessLog(sys.stdout, config.logging.format)
+    access_log.muted = _is_quiet(config.logging)
+
+    def on_logging(logging: LoggingConfig) -> None:
+        _configure_logging(logging)
+        access_log.muted = _is_quiet(logging)
+
+    try:
+        check_fleet(loaded.backends, str(loaded.path))
+    except ConfigError as error:
+        sys.stderr.write(f"nexus: {error}\n")
+        return 1
     gateway = Gateway(loaded, access_log=access_log)
+    if source is not None:
+        gateway.reloader = Reloader(gateway, source, on_logging=on_logging)
     stop, cut_now = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
@@ -63,10 +82,7 @@ async def serve(loaded: Loaded) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     # Its default would end the process without a drain.
-    loop.add_signal_handler(
-        signal.SIGHUP,
-        lambda: log.warning("reload_unavailable", hint="restart to apply a changed configuration"),
-    )
+    loop.add_signal_handler(signal.SIGHUP, lambda: _on_hangup(gateway.reloader))
     try:
         await gateway.start()
     except OSError as error:
@@ -88,6 +104,22 @@ async def serve(loaded: Loaded) -> int:
     await gateway.stop()
     log.info("stopped")
     return 0
+
+
+def _configure_logging(logging: LoggingConfig) -> None:
+    configure_logging(logging.level, logging.format, logging.component_levels)
+
+
+def _is_quiet(logging: LoggingConfig) -> bool:
+    """Whether finished calls are not to be told: the access log's lines are of level info."""
+    return logging.level in ("warning", "error")
+
+
+def _on_hangup(reloader: Reloader | None) -> None:
+    if reloader is None:
+        get_logger("config").warning("reload_unavailable", hint="there is no file to read again")
+    else:
+        reloader.ask()
 
 
 def _tune_collector() -> None:

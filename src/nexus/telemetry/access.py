@@ -53,6 +53,7 @@ class AccessLog:
         "_thread",
         "_told",
         "_wake",
+        "muted",
     )
 
     def __init__(
@@ -68,6 +69,7 @@ class AccessLog:
         self._flush_interval_s = flush_interval_s
         self._encode = pretty_line if is_pretty(format, stream) else json_line
         self._send, self._release = _sender(stream)
+        self.muted = False
         self._overrun = 0  # written by the loop's thread only
         self._lost = 0  # written by the writer's thread only
         self._told = 0
@@ -83,7 +85,9 @@ class AccessLog:
         return self._overrun + self._lost
 
     def write(self, record: CallRecord) -> None:
-        """Queues one line. Never blocks, never raises."""
+        """Queues one line, unless ``muted``. Never blocks, never raises."""
+        if self.muted:
+            return
         queue = self._queue
         if len(queue) == self._queue_max:
             self._overrun += 1

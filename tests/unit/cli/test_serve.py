@@ -23,7 +23,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Loaded]:
     """Stands in for the runtime; holds what it was given, and ends with 7."""
     loaded: list[Loaded] = []
 
-    def run(config: Loaded) -> int:
+    def run(config: Loaded, _source: object) -> int:
         loaded.append(config)
         return 7
 

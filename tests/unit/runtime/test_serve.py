@@ -60,12 +60,22 @@ def test_a_start_that_fails_says_why(tmp_path: Path, text: str, says: str) -> No
     assert "Traceback" not in ended.stderr
 
 
-def test_sighup_does_not_end_it() -> None:
-    """Reloading is not there yet: SIGHUP is answered by a line in the log, not by the end."""
-    with NexusProcess("serve", "--config", os.devnull, "--port", "0") as process:
+def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
+    """SIGHUP has the configuration read again: a change is applied and said, a broken file said
+    with all that is wrong, and the gateway goes on."""
+    file = tmp_path / "nexus.toml"
+    base = "[server]\nport = 0\n[discovery]\nenabled = false\n"
+    file.write_text(base)
+    with NexusProcess("serve", "--config", str(file)) as process:
         process.said("listening")
+        file.write_text(base + "[routing]\nmax_retries = 7\n")
         os.kill(process.pid, signal.SIGHUP)
-        process.said("reload_unavailable")
+        line = process.said("config_reloaded")
+        assert line["settings"] == [{"key": "routing.max_retries", "before": 2, "after": 7}]
+        file.write_text(base + "[routing]\nmax_retries = -1\n")
+        os.kill(process.pid, signal.SIGHUP)
+        (problem,) = process.said("config_reload_failed")["problems"]
+        assert f"{file}:6: routing.max_retries: must be" in problem
         process.terminate()
         assert process.exit_code() == 0
 
