@@ -23,6 +23,7 @@ __all__ = ["main"]
         "models": ("nexus.cli.read:models", "List the models that can be used."),
         "chat": ("nexus.cli.chat:chat", "Talk to a model in the terminal."),
         "backends": ("nexus.cli.backends:backends", "See and change the servers behind it."),
+        "discover": ("nexus.cli.discover:discover", "Look for servers on this network."),
         "route": ("nexus.cli.route:route", "See where a request would go, and why."),
         "stats": ("nexus.cli.read:stats", "Show requests, tokens and durations."),
         "history": ("nexus.cli.history:history", "List the last calls."),

@@ -147,9 +147,11 @@ async def _port_taken(loaded: Loaded) -> str:
     server, discovery = loaded.config.server, loaded.config.discovery
     # What listens on all addresses is asked at one of them.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(server.host, server.host)  # noqa: S104
-    seen = await probe_url(
-        f"http://{f'[{host}]' if ':' in host else host}:{server.port}", timeout_s=1.0
-    )
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        seen = await probe_url(f"http://{shown}:{server.port}", timeout_s=1.0)
+    except ValueError:  # a proxy of the environment that is none
+        return f"port {server.port} is in use by another program: start with --port N"
     found = seen.found
     if found is None or (found.engine is None and not found.nexus):
         return f"port {server.port} is in use by another program: start with --port N"
