@@ -105,6 +105,15 @@ class Process:
         assert self._popen.stdin is not None
         self._popen.stdin.close()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._popen.poll() is not None
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        self._popen.terminate()
+
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         self._popen.kill()

@@ -36,11 +36,15 @@ _SERVICE = """<?xml version="1.0" standalone='no'?>
 """
 
 
-def engine(machine: Machine, *, port: int = 11434, host: str = "0.0.0.0", model: str) -> Process:
-    """A fake Ollama on ``machine``, reachable from its network; listens when this returns."""
+def engine(
+    machine: Machine, *more: str, port: int = 11434, host: str = "0.0.0.0", model: str
+) -> Process:
+    """A fake Ollama on ``machine``, reachable from its network; listens when this returns.
+    ``more`` are further arguments of ``nexus demo-engine``."""
     process = machine.python(
         *("nexus", "demo-engine", "--dialect", "ollama", "--model", model),
         *("--host", host, "--port", str(port)),
+        *more,
     )
     process.says("(demo engine listens)")
     return process
@@ -145,7 +149,7 @@ class Gateway:
         self.machine = machine
         configuration = folder / f"{machine.name}.toml"
         configuration.write_text(
-            f"[server]\nhost = '0.0.0.0'\ndrain_timeout_seconds = 2\n"
+            f"[server]\nhost = '0.0.0.0'\ndrain_timeout_seconds = 5\n"
             f"[discovery]\ngrace_period_seconds = {grace_s}\n"
             f"[health_check]\ninterval_seconds = 0.5\ntimeout_seconds = 2\n"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.network.actors import Advertiser, Avahi, Browser, Gateway, engine
@@ -134,6 +135,27 @@ def test_two_gateways_share_engines_and_never_each_other(network: Network, tmp_p
         assert host.v4 in backend["url"]
     gateways[1].process.end()
     watcher.wait("gone")
+
+
+def test_a_draining_gateway_is_withdrawn_first(network: Network, tmp_path: Path) -> None:
+    """Told to end, it takes its advert back at once, while a call still runs."""
+    host, home = network.machine(), network.machine()
+    served = engine(host, "--ttft", "30", model="tiny:1b")
+    Advertiser(host, "--port", "11434")
+    gateway = Gateway(home, tmp_path)
+    gateway.wait_for("tiny:1b")
+    watcher = Browser(host)
+    watcher.wait("seen", nexus=True)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(gateway.chat, "tiny:1b")
+        until(lambda: any(one["in_flight"] for one in gateway.backends().values()), "in flight")
+        gateway.process.terminate()
+        watcher.wait("gone")
+        assert not gateway.process.ended
+        assert not call.done()
+        served.kill()
+        assert call.result(10)[0] >= 500
+    assert gateway.process.end() == 0
 
 
 def test_no_multicast_is_one_warning_and_the_scan_works(network: Network, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ class Discovery:
         self._multicast = Multicast()
         self._browser: MdnsBrowser | None = None
         self._announcer: MdnsAnnouncer | None = None
+        self._withdrawing: asyncio.Future[None] | None = None
         self.directory = Directory(
             Policy(
                 auto_approve=settings.auto_approve,
@@ -126,14 +127,22 @@ class Discovery:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for user in (self._announcer, self._browser):
-            if user is not None:
-                await self._guarded(user.aclose())
+        self.withdraw()
+        if self._withdrawing is not None:
+            await self._withdrawing
+        if self._browser is not None:
+            await self._guarded(self._browser.aclose())
 
     @property
     def asking(self) -> int:
         """How many servers are being asked what they are."""
         return self._asking
+
+    def withdraw(self) -> None:
+        """Takes our advert back, in the background: a gateway that drains wants no new clients."""
+        announcer, self._announcer = self._announcer, None
+        if announcer is not None:
+            self._withdrawing = asyncio.ensure_future(self._guarded(announcer.aclose()))
 
     def look_again(self) -> None:
         """Looks at this machine's ports and asks the network now, as after a start."""

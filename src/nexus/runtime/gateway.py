@@ -215,6 +215,7 @@ class Gateway:
         longer once ``cut_now`` is set. The listener stays open meanwhile."""
         server = self.config.server
         self._unready = True
+        self.discovery.withdraw()
         if server.drain_delay_seconds and not cut_now.is_set():
             await _wait(cut_now, server.drain_delay_seconds)
         self.plane.draining = True
