@@ -89,14 +89,16 @@ export class Series {
     const end = Math.floor(now_s);
     let calls = 0;
     let failed = 0;
+    let clientErrors = 0;
     const ttfts = [];
     for (let at = end - over_s + 1; at <= end; at += 1) {
       const bucket = this.seconds.get(at);
       if (!bucket) continue;
       calls += bucket.calls;
       failed += bucket.failed;
+      clientErrors += bucket.clientErrors;
       ttfts.push(...bucket.ttfts);
     }
-    return { calls, failed, p50: percentile(ttfts, 0.5), p95: percentile(ttfts, 0.95) };
+    return { calls, failed, clientErrors, p50: percentile(ttfts, 0.5), p95: percentile(ttfts, 0.95) };
   }
 }

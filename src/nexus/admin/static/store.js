@@ -8,8 +8,8 @@ import { Series } from "./series.js";
 const HISTORY = 1000;
 const RECORDS_MAX = 2000;
 const POLL_MS = 3000;
-const FIGURES_MS = 800;
-const TELL_MS = 150;
+const FIGURES_MS = 1000;
+const TELL_MS = 100;
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 5000;
 const HIDDEN_MS = 60_000;
@@ -35,6 +35,7 @@ export class Store {
     this.retry_ms = RETRY_FIRST_MS;
     this.source = null;
     this.attempt = null;
+    this.figures_at_ms = 0;
     document.addEventListener("visibilitychange", () => this.visibilityChanged());
   }
 
@@ -74,7 +75,9 @@ export class Store {
     });
     source.addEventListener("request", (event) => {
       this.record(parsed(event.data));
-      this.soon("figures", () => this.loadFigures(), FIGURES_MS);
+      // At once after a quiet while, then once in a while.
+      const due_ms = this.figures_at_ms + FIGURES_MS - performance.now();
+      this.soon("figures", () => this.loadFigures(), Math.max(TELL_MS, due_ms));
     });
     source.addEventListener("backend", () => this.soon("backends", () => this.loadBackends()));
     source.addEventListener("config", () => this.soon("sync", () => this.sync()));
@@ -159,6 +162,7 @@ export class Store {
   /** Loads and counters change without an event: they are asked for, often only under traffic. */
   async loadFigures() {
     if (document.hidden) return;
+    this.figures_at_ms = performance.now();
     [this.stats, this.backends] = await Promise.all([getStats(), getBackends()]);
     this.changed();
   }

@@ -45,6 +45,7 @@ function card(store) {
   const breaker = h("p", { class: "reason breaker", hidden: true });
   const load = h("dd", { class: "figure" });
   const bar = h("div", { class: "bar", "aria-hidden": "true" }, h("div"));
+  const told = h("dd", { class: "muted told" });
   const ttft = h("dd", { class: "figure" });
   const line = svg("polyline", { points: "", fill: "none" });
   const spark = svg("svg", {
@@ -58,7 +59,7 @@ function card(store) {
   const node = h("li", { class: "panel card" },
     h("header", { class: "card-head" }, name, status), about, reason, breaker,
     h("dl", { class: "meters" },
-      h("div", null, h("dt", { text: "Load" }), load, h("dd", null, bar)),
+      h("div", null, h("dt", { text: "Load" }), load, h("dd", null, bar), told),
       h("div", null, h("dt", { text: "Time to first token" }), ttft, h("dd", null, spark))),
     h("h3", { text: "Models" }), models, facts, actions, said);
 
@@ -74,15 +75,15 @@ function card(store) {
       ? "Circuit breaker open: its last calls failed, so it is left alone for a while."
       : "Circuit breaker half open: one call at a time tries whether it works again.");
     const limit = backend.max_concurrency || backend.capacity;
-    const busy = busyOf(backend);
+    const busy = backend.in_flight;
     setText(load, limit ? `${count(busy)} of ${count(limit)}` : `${count(busy)} in flight`);
+    setText(told, engineLoad(backend));
     const share = limit ? Math.min(1, busy / limit) : 0;
     bar.firstChild.style.width = `${Math.round(share * 100)}%`;
     setAttribute(bar, "data-full", share >= 1);
     bar.hidden = !limit;
     setText(ttft, ms(backend.ttft_ms));
     setAttribute(line, "points", sparkline(latencies));
-    spark.toggleAttribute("hidden", latencies.length < 2);
     fill(models, JSON.stringify(backend.models), () => chips(backend.models));
     fill(facts, JSON.stringify([backend.source, backend.reason, backend.priority, backend.zone, backend.last_check, Math.floor(Date.now() / 5000)]), () => [
       fact("Known from", SOURCES[backend.source] ?? backend.source),
@@ -97,9 +98,11 @@ function card(store) {
   return node;
 }
 
-/** Our own calls there or what the engine told, whichever is more. */
-function busyOf({ in_flight, load }) {
-  return Math.max(in_flight, (load?.running ?? 0) + (load?.waiting ?? 0));
+/** What the engine itself said when it was last asked: others may be using it too. */
+function engineLoad({ load }) {
+  if (load.running === null && load.waiting === null) return "";
+  const waiting = load.waiting ? `, ${count(load.waiting)} waiting` : "";
+  return `engine: ${count(load.running ?? 0)} running${waiting}`;
 }
 
 function fact(label, value) {

@@ -15,9 +15,9 @@ export class OverviewView {
     this.tiles = {
       rate: tile("Requests per second"),
       inFlight: tile("In flight"),
-      errors: tile("Errors, last 5 min"),
+      errors: tile("Failed, last 5 min"),
       ttft: tile("Time to first token"),
-      tokens: tile("Output tokens per second"),
+      tokens: tile("Tokens per second"),
       backends: tile("Backends"),
     };
     this.charts = [
@@ -66,7 +66,7 @@ export class OverviewView {
     put(tiles.rate, rate(now.calls), `${count(requests.total)} since the start`);
     put(tiles.inFlight, count(requests.in_flight), "right now");
     put(tiles.errors, recent.calls ? percent(recent.failed / recent.calls) : "–",
-      `${count(recent.failed)} of ${count(recent.calls)} requests`);
+      `${count(recent.failed)} failed, ${count(recent.clientErrors)} client errors`);
     put(tiles.ttft, ms(recent.p50), `p95 ${ms(recent.p95)}, last 5 min`);
     put(tiles.tokens, rate(now.tokens), `${compact(tokens.completion)} since the start`);
     const counted = store.backends.filter(({ status }) => status !== "pending");

@@ -54,7 +54,7 @@ export class PlaygroundView {
       models.filter(({ kind }) => kind !== "embedding").map(({ id }) => id)))].sort();
     options(this.model, ids.map((id) => [id, id]), "No model is served");
     const names = healthy
-      .filter(({ models }) => models.some(({ id }) => id === this.model.value))
+      .filter(({ models }) => models.some(({ id }) => untagged(id) === untagged(this.model.value)))
       .map(({ name }) => [name, name]);
     options(this.pin, [["", "Nexus chooses"], ...names]);
     this.send.disabled = ids.length === 0 || this.running !== null;
@@ -170,6 +170,11 @@ export class PlaygroundView {
 
 function fact(label, value) {
   return h("div", null, h("dt", { text: label }), h("dd", { text: plain(value) }));
+}
+
+/** Ollama serves NAME:latest as NAME too. */
+function untagged(id) {
+  return id.replace(/:latest$/, "");
 }
 
 /** Fills a select, keeping what was chosen while it is still offered. */
