@@ -72,8 +72,9 @@ fix: $(DEV_STAMP) ## Format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m nexus.config.reference --write
 
-bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx)
+bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx), and per health tick
 	@$(BIN)/python -m benchmarks.macro $(ARGS)
+	@$(BIN)/python -m benchmarks.micro.tick
 
 lock: ## Write constraints.txt from a fresh environment
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
