@@ -144,7 +144,8 @@ async def _engines() -> None:
         for _ in range(_FLEET.get(kind, 0)):
             own = [f"own-{len(engines)}-{number}" for number in range(_MODELS - len(shared))]
             engine = FakeEngine(dialect=kind, models=shared + own)
-            engine.profile.loaded.update(engine.models)
+            # llama.cpp's router keeps four in memory; exo serves what has an instance.
+            engine.profile.loaded.update(engine.models[: 4 if kind == "llamacpp-router" else None])
             await engine.start()
             engines.append(engine)
     print(json.dumps([engine.url for engine in engines]), flush=True)

@@ -100,10 +100,10 @@ class LlamaCppDialect(Dialect):
     def other_page(self, path: str) -> Plain:
         return self.no_path(path)
 
-    def props(self) -> dict[str, Any]:
-        """``/props``."""
+    def props(self, name: str = "") -> dict[str, Any]:
+        """``/props`` of the model ``name``, the first one without."""
         profile = self.profile
-        name = profile.models[0]
+        name = name or profile.models[0]
         return {
             "default_generation_settings": {"params": {}, "n_ctx": profile.context_length},
             "total_slots": profile.slots,

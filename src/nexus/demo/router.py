@@ -25,6 +25,7 @@ class LlamaRouterDialect(LlamaCppDialect):
         super().__init__(profile)
         for path in ("/slots", "/metrics"):
             self.gets[path] = partial(self.of_one, self.gets[path])
+        self.gets["/props"] = self.props_page
         self.posts |= {
             "/models/load": lambda request: self.switch(request, on=True),
             "/models/unload": lambda request: self.switch(request, on=False),
@@ -57,24 +58,36 @@ class LlamaRouterDialect(LlamaCppDialect):
             del entry["meta"]
         return entry
 
-    def props(self) -> dict[str, Any]:
-        return {
-            "role": "router",
-            "max_instances": 4,
-            "models_autoload": True,
-            "model_alias": "llama-server",
-            "model_path": "none",
-            "default_generation_settings": {"params": None, "n_ctx": 0},
-            "ui_settings": {},
-            "build_info": "b1-demo",
-            "cors_proxy_enabled": False,
-        }
+    def props_page(self, request: SeenRequest) -> Reply:
+        """``/props``: the router's own, or with ``?model=`` those of a child."""
+        name = _asked(request, "model")
+        if name:
+            return self.of_one(lambda _: self.page(self.props(name)), request)
+        return self.page(
+            {
+                "role": "router",
+                "max_instances": 4,
+                "models_autoload": True,
+                "model_alias": "llama-server",
+                "model_path": "none",
+                "default_generation_settings": {"params": None, "n_ctx": 0},
+                "ui_settings": {},
+                "build_info": "b1-demo",
+                "cors_proxy_enabled": False,
+            }
+        )
 
     def of_one(self, page: Handler, request: SeenRequest) -> Reply:
-        """A page about one model, whose name it wants."""
-        if parse_qs(request.query).get("model"):
-            return page(request)
-        return self.error(400, "model name is missing from the request")
+        """A page about one model, whose name it wants; it loads the model unless told not to."""
+        name = _asked(request, "model")
+        if not name:
+            return self.error(400, "model name is missing from the request")
+        if name not in self.profile.models:
+            return self.unknown_model(name)
+        if _asked(request, "autoload") == "false" and name not in self.profile.loaded:
+            return self.error(400, "model is not loaded")
+        self.profile.loaded.add(name)
+        return page(request)
 
     def switch(self, request: SeenRequest, *, on: bool) -> Reply:
         """``/models/load`` and ``/models/unload``."""
@@ -102,3 +115,7 @@ class LlamaRouterDialect(LlamaCppDialect):
 
     def said_model(self, ask: Ask) -> str:
         return ask.model if ask.model is not None else self.profile.models[0]
+
+
+def _asked(request: SeenRequest, field: str) -> str:
+    return parse_qs(request.query).get(field, [""])[0]

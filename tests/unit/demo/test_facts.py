@@ -72,7 +72,7 @@ FIRST: dict[DialectName, dict[str, Any]] = {
 CAN: dict[DialectName, dict[str, bool | None]] = {
     "ollama": {"vision": False, "tools": True, "json_mode": True, "reasoning": False},
     "llamacpp": {"vision": False, "tools": True, "json_mode": True},
-    "llamacpp-router": {"vision": False, "json_mode": True},
+    "llamacpp-router": {"vision": False, "tools": True, "json_mode": True},
     "vllm": {"json_mode": True},
     "lmstudio": {"vision": False, "tools": True, "embeddings": False},
     "sglang": {"vision": False, "tools": True, "json_mode": True, "embeddings": False},

@@ -150,3 +150,7 @@ async def test_the_router_loads_what_is_asked_for() -> None:
         assert (status, answer["error"]["message"]) == (400, "model 'c' not found")
         assert (await ask(engine, "/slots"))[0] == 400
         assert len((await ask(engine, "/slots?model=a"))[1]) == 4
+        assert (await ask(engine, "/props?model=a"))[1]["model_alias"] == "a"
+        await ask(engine, "/models/unload", {"model": "a"})
+        status, answer = await ask(engine, "/props?model=a&autoload=false")
+        assert (status, answer["error"]["message"]) == (400, "model is not loaded")
