@@ -84,7 +84,8 @@ def fingerprint() -> Fingerprinting:
         return (yield from _confirm(EngineKind.LLAMACPP, "llama.cpp", listing, {}))
     if found is not None or listing.status in (404, 405) or _is_json(listing):
         return (yield from _unsettled(listing, listed=found is not None))
-    return _nothing(f"/v1/models answered {listing.status} with something else than a model list")
+    what = "a web page" if listing.body.lstrip()[:1] == b"<" else "something else"
+    return _nothing(f"/v1/models answered {listing.status} with {what}, not with a model list")
 
 
 def _nothing(reason: str, *, silent: bool = False) -> Fingerprint:

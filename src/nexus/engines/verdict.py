@@ -24,6 +24,10 @@ def refusal(answer: Answer) -> CheckResult | None:
         return CheckResult(health=Health.FAILED, reason=answer.error or "no answer")
     if 200 <= answer.status < 300:
         return None
+    if 300 <= answer.status < 400:
+        return CheckResult(
+            health=Health.FAILED, reason=f"answered {answer.status}, a redirect: is the URL right?"
+        )
     said = error_text(answer.body).message[:_REASON_CHARS_MAX]
     told = f": {said}" if said else ""
     if answer.status in (401, 403):
