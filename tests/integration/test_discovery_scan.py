@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Sequence
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -95,6 +96,8 @@ async def test_adding_a_found_one_by_hand_makes_it_ours() -> None:
                 continue
             assert answer.status_code == 201
             await looked(run)
+            for seconds in range(3):
+                run.gateway.discovery.directory.tick(monotonic() + 1000 * seconds)
             (backend,) = run.gateway.backends().values()
             assert backend.spec.source is Source.MANUAL
 

@@ -16,9 +16,11 @@ from math import inf
 from nexus.core.backend import Backend, BackendSpec, BackendStatus, EngineKind
 from nexus.core.limits import TokenBucket
 from nexus.discovery.found import Finding, FoundServer, Outside, Place, Policy, Question, Stage
-from nexus.discovery.naming import base_name, unique_name
+from nexus.discovery.naming import Names, base_name
 from nexus.discovery.nearness import identity, may_be_used, url_of
+from nexus.discovery.recognise import is_backend, same_place
 from nexus.discovery.sane import usable
+from nexus.discovery.servers import Servers
 from nexus.discovery.sighting import Sighting
 
 __all__ = ["Directory"]
@@ -40,12 +42,10 @@ class Directory:
     def __init__(self, policy: Policy, outside: Outside) -> None:
         self._policy = policy
         self._outside = outside
-        self._servers: dict[int, FoundServer] = {}
-        self._by_key: dict[str, FoundServer] = {}
-        self._numbers = 0
+        self._servers = Servers(policy.servers_max)
         self._rate = TokenBucket(_ASKED_AT_ONCE, _ASKED_PER_S)
         self._rate_again = TokenBucket(_ASKED_AT_ONCE, _ASKED_PER_S)
-        self._names: OrderedDict[tuple[str, Place], str] = OrderedDict()
+        self._names = Names()
         self._dismissed: OrderedDict[Place, None] = OrderedDict()
 
     @property
@@ -57,7 +57,7 @@ class Directory:
 
     def seen(self, sighting: Sighting, now_s: float) -> None:
         """A server was seen, or seen again, or tells something new under a known key."""
-        known = self._by_key.get(sighting.key)
+        known = self._servers.of_key(sighting.key)
         try:
             sighting = usable(sighting)
         except ValueError as error:
@@ -68,14 +68,14 @@ class Directory:
             return
         who = identity(sighting.addresses, self._outside.is_own)
         place = (who, sighting.port, sighting.base_path)
-        if known is not None and len(known.sightings) > 1 and not _same(known.place, place):
+        if known is not None and len(known.sightings) > 1 and not same_place(known.place, place):
             self.gone(sighting.key, now_s)  # the other sightings were of another server
             known = None
-        server = known or self._at(place) or self._new_server(sighting)
+        server = known or self._servers.at(place) or self._servers.new(sighting)
         if server is None:
+            self._outside.note("too_many_servers", most=self._servers.most)
             return
-        server.sightings[sighting.key] = sighting
-        self._by_key[sighting.key] = server
+        self._servers.attach(server, sighting)
         server.gone_at_s = None
         server.gather(self._outside.is_own)
         server.tries = 0
@@ -84,15 +84,15 @@ class Directory:
 
     def gone(self, key: str, now_s: float) -> None:
         """It said goodbye, or listens no more. Unknown keys are ignored."""
-        server = self._by_key.pop(key, None)
+        server = self._servers.detach(key)
         if server is None:
             return
-        del server.sightings[key]
         server.gather(self._outside.is_own)
         if server.sightings:
-            self._judge(server, now_s)
+            if server.stage is not Stage.ASKED:
+                self._judge(server, now_s)
         elif server.name is None:
-            self._drop(server)
+            self._servers.drop(server)
         else:
             server.gone_at_s = now_s
 
@@ -101,6 +101,7 @@ class Directory:
         server = self._servers.get(finding.server)
         if server is None or server.stage is not Stage.ASKED:
             return
+        self._check_name(server)
         if server.name is not None:
             server.stage = Stage.BACKEND
         if not server.sightings:
@@ -125,7 +126,8 @@ class Directory:
 
     def queried(self, name: str, answered: bool, now_s: float) -> None:
         """The answer to ``Outside.query``: whether ``name`` is still announced."""
-        for server in list(self._servers.values()):
+        for server in self._servers:
+            self._check_name(server)
             if server.name != name:
                 continue
             if answered or server.scanned or server.ill_since_s is None:
@@ -134,9 +136,10 @@ class Directory:
                 self._forget(server, "unhealthy, and announced no more")
 
     def dismiss(self, name: str) -> None:
-        """The operator removed backend ``name``: if it was found, it is not found again."""
-        for server in self._servers.values():
-            if server.name == name:
+        """The operator removed backend ``name``: the server that it was is not found again."""
+        for server in self._servers:
+            same = server.stage is Stage.SAME and server.same_as == name
+            if server.name == name or same:
                 server.name = None
                 server.stage = Stage.DISMISSED
                 self._dismissed[server.place] = None
@@ -147,9 +150,12 @@ class Directory:
         """Does what time brings: removals, further tries. To be called every few seconds."""
         backends = self._outside.backends()
         named = [one for one in backends.values() if one.spec.source.named_by_operator]
-        for server in list(self._servers.values()):
-            if server.name is not None:
-                self._mind(server, backends.get(server.name), named, now_s)
+        for server in self._servers:
+            self._check_name(server)
+            if server.name is None and not server.sightings:
+                self._servers.drop(server)
+            elif server.name is not None:
+                self._mind(server, backends[server.name], named, now_s)
             elif server.stage in (Stage.WAITING, Stage.SAME) or (
                 server.stage is Stage.LEFT and now_s >= server.again_at_s
             ):
@@ -159,8 +165,9 @@ class Directory:
 
     def _judge(self, server: FoundServer, now_s: float) -> None:
         """Decides what becomes of a server that is there."""
+        self._check_name(server)
         sighting = server.sighting
-        if any(_same(server.place, one) for one in self._dismissed):
+        if any(same_place(server.place, one) for one in self._dismissed):
             server.stage = Stage.DISMISSED
             return
         if any(self._outside.is_me(address, sighting.port) for address in server.reachable):
@@ -199,21 +206,15 @@ class Directory:
         )
 
     def _mind(
-        self, server: FoundServer, backend: Backend | None, named: list[Backend], now_s: float
+        self, server: FoundServer, backend: Backend, named: list[Backend], now_s: float
     ) -> None:
         """Looks after a server that is a backend."""
-        if backend is None:
-            server.name = None  # somebody took it out
-            server.stage = Stage.WAITING
-            if not server.sightings:
-                self._drop(server)
-            return
         if server.gone_at_s is not None:
             if now_s - server.gone_at_s >= self._policy.grace_s:
                 self._forget(server, "gone for the grace period")
             return
         for twin in named:
-            if self._is(server, twin):
+            if is_backend(server.place, twin, self._outside):
                 self._yield_to(server, twin)
                 return
         if backend.status is not BackendStatus.UNHEALTHY:
@@ -245,7 +246,8 @@ class Directory:
         # What an advert says of the engine counts where asking cannot tell; else the checks find it
         # out, now and whenever another engine has taken its place.
         advert_decides = pending or engine is EngineKind.GENERIC
-        name = self._name(server, engine)
+        base = base_name(sighting, engine)
+        name = self._names.give(base, server.place, self._outside.backends())
         added = self._outside.add(
             BackendSpec(
                 name=name,
@@ -278,38 +280,29 @@ class Directory:
         if server.name is not None:
             self._outside.remove(server.name, f"it is backend '{twin.name}'")
             server.name = None
-        server.stage = Stage.SAME
+        server.stage, server.same_as = Stage.SAME, twin.name
 
     def _forget(self, server: FoundServer, why: str) -> None:
         if server.name is not None:
             self._outside.remove(server.name, why)
-        self._drop(server)
+        self._servers.drop(server)
+
+    def _check_name(self, server: FoundServer) -> None:
+        """A backend that somebody took out, or that the operator has made his own, is not ours."""
+        if server.name is None:
+            return
+        backend = self._outside.backends().get(server.name)
+        if backend is None or backend.spec.source.named_by_operator:
+            server.name = None
+            server.stage = Stage.WAITING
 
     # --- who is who -------------------------------------------------------------------------
 
     def _twin(self, server: FoundServer) -> Backend | None:
         """Another backend that is this server."""
         for backend in self._outside.backends().values():
-            if backend.name != server.name and self._is(server, backend):
+            if backend.name != server.name and is_backend(server.place, backend, self._outside):
                 return backend
-        return None
-
-    def _is(self, server: FoundServer, backend: Backend) -> bool:
-        address = backend.address
-        if address.port != server.sighting.port:
-            return False
-        if (
-            not backend.spec.source.named_by_operator
-            and address.base_path != server.sighting.base_path
-        ):
-            return False  # what the operator named stands for its port, whatever the path
-        hosts = self._outside.addresses_of(address.host)
-        return bool(hosts) and _overlap(server.who, identity(hosts, self._outside.is_own))
-
-    def _at(self, place: Place) -> FoundServer | None:
-        for server in self._servers.values():
-            if _same(server.place, place):
-                return server
         return None
 
     def _trusts(self, server: FoundServer, address: str) -> bool:
@@ -322,43 +315,3 @@ class Directory:
         if server.scanned:
             return server.reachable
         return tuple(one for one in server.reachable if self._trusts(server, one))
-
-    def _name(self, server: FoundServer, engine: EngineKind | None) -> str:
-        """A name of its own, the same as the last time it was found here."""
-        base = base_name(server.sighting, engine)
-        key = (base, server.place)
-        name = unique_name(self._names.get(key, base), self._outside.backends())
-        self._names[key] = name
-        self._names.move_to_end(key)
-        if len(self._names) > _REMEMBERED_MAX:
-            self._names.popitem(last=False)
-        return name
-
-    # --- how many ---------------------------------------------------------------------------
-
-    def _new_server(self, first: Sighting) -> FoundServer | None:
-        if len(self._servers) >= self._policy.servers_max:
-            useless = (one for one in self._servers.values() if one.stage is Stage.LEFT)
-            oldest = next(useless, None)
-            if oldest is None:
-                self._outside.note("too_many_servers", most=self._policy.servers_max)
-                return None
-            self._drop(oldest)
-        self._numbers += 1
-        server = self._servers[self._numbers] = FoundServer(self._numbers, first)
-        return server
-
-    def _drop(self, server: FoundServer) -> None:
-        for key in server.sightings:
-            del self._by_key[key]
-        del self._servers[server.number]
-
-
-def _same(one: Place, other: Place) -> bool:
-    return one[1:] == other[1:] and _overlap(one[0], other[0])
-
-
-def _overlap(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Whether they are one server: one knows all addresses that the other knows, and perhaps more.
-    An address alone in common proves nothing (Docker's bridge has the same one everywhere)."""
-    return one <= other or other <= one

@@ -69,8 +69,9 @@ class FoundServer:
 
     ``sightings`` are those that stand, by key; ``sighting`` (the one that tells most),
     ``addresses`` and ``who`` outlive the last of them, since the same server may come back.
-    ``name`` is its backend's while it is one, ``url`` where that is reached. Times are monotonic
-    seconds, ``inf`` for never, ``None`` for "it is not so".
+    ``name`` is its backend's while it is one, ``url`` where that is reached; ``same_as`` names the
+    backend of somebody else that it was last recognised as. Times are monotonic seconds, ``inf``
+    for never, ``None`` for "it is not so".
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class FoundServer:
         "name",
         "number",
         "query_at_s",
+        "same_as",
         "sighting",
         "sightings",
         "stage",
@@ -98,6 +100,7 @@ class FoundServer:
         self.stage = Stage.WAITING
         self.name: str | None = None
         self.url = ""
+        self.same_as = ""
         self.gone_at_s: float | None = None
         self.ill_since_s: float | None = None
         self.again_at_s = inf

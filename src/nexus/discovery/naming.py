@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections import OrderedDict
+from collections.abc import Container, Hashable
 
 from nexus.core.backend import EngineKind, Source
 from nexus.discovery.sighting import Sighting
 
-__all__ = ["base_name", "unique_name"]
+__all__ = ["Names", "base_name"]
 
 _LENGTH_MAX = 64
+_REMEMBERED_MAX = 1024
 
 
 def base_name(sighting: Sighting, engine: EngineKind | None) -> str:
@@ -24,10 +26,20 @@ def base_name(sighting: Sighting, engine: EngineKind | None) -> str:
     return "-".join(words)[:_LENGTH_MAX].strip("-._") or f"server-{sighting.port}"
 
 
-def unique_name(base: str, taken: Container[str]) -> str:
-    """``base``, or the first of ``base-2``, ``base-3``, ... that is not taken."""
-    name, number = base, 1
-    while name in taken:
-        number += 1
-        name = f"{base}-{number}"
-    return name
+class Names:
+    """Gives each server a name of its own, the same as the last time it was found at its place."""
+
+    def __init__(self) -> None:
+        self._given: OrderedDict[tuple[str, Hashable], str] = OrderedDict()
+
+    def give(self, base: str, place: Hashable, taken: Container[str]) -> str:
+        """The name it had, else ``base``; with a number behind it while another one has that."""
+        wanted = name = self._given.pop((base, place), base)
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{wanted}-{number}"
+        self._given[base, place] = name
+        if len(self._given) > _REMEMBERED_MAX:
+            self._given.popitem(last=False)
+        return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from nexus.core.backend import BackendStatus, EngineKind, Source
 from nexus.engines.fingerprint import Fingerprint
@@ -266,6 +267,46 @@ def test_what_the_operator_removes_is_not_found_again() -> None:
     world.seen(scanned(), scanned(address="::1"), advert("here", "192.168.1.7"))
     world.pass_time(20)
     assert world.found == {}
+
+
+def test_a_found_backend_that_the_operator_makes_his_own() -> None:
+    """Saved under its very name (a reload, a PATCH with ``save``): it is his, whatever happens."""
+    world = World(grace_s=5)
+    world.answers = {"192.168.1.20": OLLAMA, "192.168.1.33": OLLAMA}
+    world.seen(advert())
+    own = known("gpu", "http://192.168.1.20:11434")
+    world.fleet["gpu"] = replace(world.fleet["gpu"], spec=own)
+    world.pass_time(3)
+    world.seen(advert("gpu", "192.168.1.33"))
+    world.gone(advert())
+    world.becomes("gpu", BackendStatus.UNHEALTHY)
+    world.announced = False
+    world.pass_time(50)
+    assert world.fleet["gpu"].spec == own
+    assert world.events == [("add", "gpu"), ("add", "gpu-2"), ("remove", "gpu-2")]
+
+
+def test_made_his_own_while_it_was_asked_anew() -> None:
+    """The answer moves nothing of the operator's."""
+    world = World()
+    world.seen(advert())
+    world.answers = None
+    world.seen(advert("gpu", "192.168.1.33"))
+    own = known("gpu", "http://192.168.1.20:11434")
+    world.fleet["gpu"] = replace(world.fleet["gpu"], spec=own)
+    world.answers = {"192.168.1.33": OLLAMA}
+    world.answer(world.questions[-1])
+    assert world.fleet["gpu"].spec == own
+
+
+def test_a_named_backend_that_the_operator_removes_is_not_found_instead() -> None:
+    """Removed by hand is removed."""
+    world = World(known("mine", "http://192.168.1.20:11434"))
+    world.seen(advert())
+    del world.fleet["mine"]
+    world.directory.dismiss("mine")
+    world.pass_time(20)
+    assert world.fleet == {}
 
 
 def test_a_server_that_moves_keeps_its_backend() -> None:
