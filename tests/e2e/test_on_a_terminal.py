@@ -63,11 +63,11 @@ def test_a_talk(stage: Stage) -> None:
     with typed(stage, "chat", "quick", "--system", "Be brief.") as screen:
         screen.shows(">>> ")
         screen.types("First\n")
-        answer = screen.shows(r"quick \(generic\), \d+ tokens")
+        answer = screen.shows(r"quick \(\w+\), \d+ tokens")
         assert "A \x1b[1mbold\x1b[0m word." in answer
         screen.shows(">>> ")
         screen.types('"""Second\nhas two lines"""\n')
-        screen.shows(r"quick \(generic\)")
+        screen.shows(r"quick \(\w+\)")
         screen.shows(">>> ")
         screen.types("\x04")
         assert screen.ends() == 0
@@ -91,11 +91,11 @@ def test_commands_of_a_talk(stage: Stage) -> None:
         screen.types("/model quick\n")
         screen.shows("talking to quick")
         screen.types("Hi\n")
-        screen.shows(r"quick \(generic\)")
+        screen.shows(r"quick \(\w+\)")
         screen.types("/new\n")
         screen.shows("forgotten")
         screen.types("Fresh\n")
-        screen.shows(r"quick \(generic\)")
+        screen.shows(r"quick \(\w+\)")
         screen.types("/help\n")
         screen.shows("/exit")
         screen.shows(">>> ")

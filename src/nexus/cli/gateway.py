@@ -20,6 +20,7 @@ _TIMEOUT_S = 10.0
 # What is longer is cut there, and no JSON then.
 _ANSWER_BYTES_MAX = 256 * 1024 * 1024
 _ERROR_BYTES_MAX = 1024 * 1024
+_ERROR_LINES_MAX = 100
 _LINE_BYTES_MAX = 1024 * 1024
 _NO_HINTS: Mapping[int, str] = {}
 
@@ -169,7 +170,9 @@ class Gateway:
             return Failure(f"{self.address} refused: {self._key_advice()}")
         from nexus.telemetry.text import printable
 
-        return Refused(f"{self.address} answered {status}: {printable(message)}", status)
+        # Several problems are several lines.
+        shown = "\n".join(map(printable, message.splitlines()[:_ERROR_LINES_MAX]))
+        return Refused(f"{self.address} answered {status}: {shown}", status)
 
     def _key_advice(self) -> str:
         if self.address.admin_key:

@@ -91,12 +91,16 @@ def test_reload_tells_what_changed(runner: CliRunner, gateway: StandIn) -> None:
 
 
 def test_a_refused_reload(runner: CliRunner, gateway: StandIn) -> None:
-    """The gateway's problems are passed on; exit 1."""
-    error = {"error": {"message": "nexus.toml:3: server.prot: unknown key", "code": "bad_config"}}
+    """All of the gateway's problems are passed on, a line each; exit 1."""
+    told = "the configuration has 2 problems:\n  nexus.toml:3: server.prot: unknown key\n  b\x07ad"
+    error = {"error": {"message": told, "code": "invalid_config"}}
     gateway.answers[RELOAD] = (422, error)
     result = runner.invoke(main, ["config", "reload"])
     assert result.exit_code == 1
-    assert "nexus.toml:3: server.prot" in result.stderr
+    assert result.stderr.splitlines()[1:] == [
+        "  nexus.toml:3: server.prot: unknown key",
+        "  b\\x07ad",
+    ]
 
 
 @pytest.mark.parametrize("command", ["show", "reload"])
