@@ -28,7 +28,7 @@ from nexus.engines.listing import served
 from nexus.health import breaker
 from nexus.health.report import CheckReport
 from nexus.registry.overrides import ModelFacts, overridden
-from nexus.registry.snapshot import build_snapshot, routes_of
+from nexus.registry.snapshot import build_snapshot, renewed, routes_of
 
 __all__ = ["Listener", "Store", "is_same_server"]
 
@@ -276,13 +276,23 @@ class Store:
         member.routes = routes_of(shown, member.live)
 
     def _show(self, member: _Member) -> None:
+        before, names = self.snapshot, member.routes.keys()
         self._refresh(member)
-        self._publish()
+        shown, live, routes = member.shown, member.live, member.routes
+        old = before.backends.get(shown.name)
+        in_its_place = old is not None and old.spec.priority == shown.spec.priority
+        if in_its_place and before.live[shown.name] is live and names == routes.keys():
+            self._tell(renewed(before, before.version + 1, shown, live, routes))
+        else:
+            self._publish()
 
     def _publish(self) -> None:
-        before = self.snapshot
         fleet = ((member.shown, member.live, member.routes) for member in self._members.values())
-        self.snapshot = build_snapshot(before.version + 1, fleet)
+        self._tell(build_snapshot(self.snapshot.version + 1, fleet))
+
+    def _tell(self, snapshot: Snapshot) -> None:
+        before = self.snapshot
+        self.snapshot = snapshot
         self._untold.append((before, self.snapshot))
         if self._telling:
             return  # a listener made this change; it is told once all have heard of the last
