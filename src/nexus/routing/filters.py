@@ -37,6 +37,7 @@ _UNKNOWN = int(Behind.UNKNOWN)
 
 _GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
 _EMBEDDING = "/v1/embeddings"
+_NO_FIELDS: frozenset[str] = frozenset()
 
 
 class Ask:
@@ -73,7 +74,8 @@ class Ask:
         self.input_tokens = input_tokens
         output = self.output_tokens = profile.max_output_tokens or 0
         self.total_tokens = input_tokens + output if output else 0
-        self.fields = profile.fields
+        # What engines ignore are fields of text generation: "n" of an image call is honoured.
+        self.fields = profile.fields if self.generates else _NO_FIELDS
         self.strict = strict
         self.pin = profile.pin
 

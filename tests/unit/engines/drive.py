@@ -143,11 +143,23 @@ _KEYS = st.sampled_from(
         "modalities",
         "aliases",
         "architecture",
+        "paths",
+        "vllm_config",
+        "scheduler_config",
+        "max_num_seqs",
+        "num_running_reqs",
+        "max_running_requests",
+        "token_usage",
+        "is_processing",
+        "total_slots",
+        "build_info",
+        "storage_size_megabytes",
     ]
 )
 _SCALARS = (
     st.none()
     | st.booleans()
+    | st.floats(0, 2)
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=12)

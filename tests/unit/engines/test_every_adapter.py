@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nexus.core.backend import EngineKind
-from nexus.core.model import Model
+from nexus.core.model import Capabilities, Model
 from nexus.engines.adapter import Answer, Ask, CheckResult, ErrorMeaning, Health
 from nexus.engines.fingerprint import fingerprint
 from nexus.engines.table import ADAPTERS, adapter_for
@@ -17,6 +17,7 @@ from tests.captures import captured, captured_names
 from tests.unit.engines.drive import REFUSED, answers, bodies, check, json_answer, run, spec
 
 KINDS = list(EngineKind)
+FACTS = ("context_length", "loaded", "size_bytes", "quantization", "family")
 any_bytes = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 scripts = st.lists(answers, min_size=1, max_size=6)
 
@@ -33,6 +34,19 @@ def _saying(replies: list[Answer]) -> tuple[list[Ask], Callable[[Ask], Answer]]:
     return asked, say
 
 
+def _check_figures(result: CheckResult) -> None:
+    assert result.running is None or result.running >= 0
+    assert result.waiting is None or result.waiting >= 0
+    assert result.capacity is None or result.capacity > 0
+    assert result.kv_usage is None or 0 <= result.kv_usage <= 1
+    told = {
+        field
+        for field in ("running", "waiting", "capacity", "kv_usage", "engine_version")
+        if getattr(result, field) is not None
+    }
+    assert told <= set(result.evidence)
+
+
 def test_every_kind_has_its_own_adapter() -> None:
     """The table has a row for every kind, and the row is of that kind."""
     assert {kind: adapter_for(kind).kind for kind in EngineKind} == {kind: kind for kind in KINDS}
@@ -42,7 +56,8 @@ def test_every_kind_has_its_own_adapter() -> None:
 @any_bytes
 @given(replies=scripts)
 def test_a_check_survives_any_answers(kind: EngineKind, replies: list[Answer]) -> None:
-    """Arbitrary answers never raise out of check or load; ids are unique and windows positive."""
+    """Arbitrary answers never raise out of check or load; ids are unique, windows positive, and no
+    fact is without its evidence."""
     _, say = _saying(replies)
     known: tuple[Model, ...] = ()
     for _ in range(2):
@@ -58,12 +73,16 @@ def test_a_check_survives_any_answers(kind: EngineKind, replies: list[Answer]) -
             assert model.id not in model.aliases
             assert model.context_length is None or model.context_length > 0
             assert model.created >= 0
+            told = {field for field in FACTS if getattr(model, field) is not None}
+            flags = Capabilities.__struct_fields__
+            told |= {flag for flag in flags if getattr(model.capabilities, flag) is not None}
+            assert told <= set(model.evidence)
+        _check_figures(result)
         known = found
     loading = ADAPTERS[kind].load()
     if loading is not None:
         load = run(loading, say)
-        assert load.running is None or load.running >= 0
-        assert load.waiting is None or load.waiting >= 0
+        _check_figures(load)
         assert load.models is None
 
 

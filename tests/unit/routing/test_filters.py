@@ -236,3 +236,13 @@ def test_what_a_name_suggests_ranks_between_known_and_unknown() -> None:
     assert order(plan) == ["known", "guessed", "unknown"]
     view = explain_view(plan)
     assert [one["behind"] for one in view["candidates"]] == [[], ["guessed"], ["unknown"]]  # type: ignore[attr-defined]
+
+
+def test_what_is_ignored_are_fields_of_text_generation() -> None:
+    """``n`` images are made by an engine that ignores ``n`` answers."""
+    images = "/v1/images/generations"
+    one = fleet(candidate("exo", ignores=frozenset({"n"})))
+    chat = route(one, ask(fields=frozenset({"n"})))
+    assert chat.candidates[0].ignored == ("n",)
+    drawn = route(one, ask(endpoint=images, fields=frozenset({"n"})))
+    assert drawn.candidates[0].ignored == ()
