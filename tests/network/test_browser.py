@@ -31,6 +31,26 @@ def test_avahi_advert_comes_changes_and_goes(network: Network, tmp_path: Path) -
     browser.wait("gone", before + 1, key=_KEY)
 
 
+def test_avahi_on_the_same_machine_is_no_hindrance(network: Network, tmp_path: Path) -> None:
+    """Most desktops run an mDNS responder of their own on port 5353: beside it the browser sees
+    what others and that responder itself announce, gets answers to its own questions, and announces
+    the gateway."""
+    host, home = network.machine(), network.machine()
+    avahi = Avahi(home, tmp_path)
+    avahi.publish("local", 11434)
+    Avahi(host, tmp_path).publish("tiny", 11434)
+    browser = Browser(home, "--announce", "0.0.0.0", "--id", "abc")
+    watcher = Browser(host)
+    browser.wait("seen", key=_KEY)
+    assert home.v4 in browser.wait("seen", key="local._ollama._tcp.local")["addresses"]
+    name = browser.wait("mdns_announced")["name"]
+    watcher.wait("seen", key=name, nexus=True)
+    for key in (_KEY, "local._ollama._tcp.local"):
+        assert browser.ask_again(key)
+    assert watcher.ask_again(name)
+    assert browser.events("mdns_unavailable") == []
+
+
 def test_a_browser_that_comes_later_finds_all(network: Network, tmp_path: Path) -> None:
     """Adverts that were there first, of both types and both kinds of advertiser, within 3 s."""
     one, two, looker = (network.machine() for _ in range(3))

@@ -34,9 +34,9 @@ def test_an_engine_announced_by_avahi_is_used_and_leaves_after_the_grace(
     assert host.v4 in backend["url"]
 
     watcher = Browser(home)
-    watcher.wait("seen")
+    watcher.wait("seen", key="gpu._ollama._tcp.local")
     avahi.withdraw("gpu")
-    watcher.wait("gone")
+    watcher.wait("gone", key="gpu._ollama._tcp.local")
     assert name in gateway.backends()
     assert gateway.chat("tiny:1b")[0] == 200
     took_s = gateway.wait_without()

@@ -15,8 +15,10 @@ __all__ = ["Advert", "Adverts", "Due", "Ignored", "Question", "askable", "key_of
 
 _ADVERTS_MAX = 256
 _KEY_MAX_CHARS = 255
-_ASK_AFTER_S = (0.1, 1.0, 2.0, 4.0)
+_ASK_AFTER_S = (0.1, 0.4, 1.0, 2.0, 4.0)
 """Waits before each question for what is missing: the first lets the rest of a burst come in."""
+_SETTLED_ASKED = 2
+"""After so many questions an advert is taken without what it may lack."""
 
 SRV, TXT, A, AAAA = 33, 16, 1, 28
 
@@ -70,10 +72,12 @@ class Advert:
 
     @property
     def resolved(self) -> bool:
-        """Whether it is known where the server is. A TXT record is due (RFC 6763 § 6), but an
-        advert that stays without one is taken after all."""
-        known = bool(self.server and (self.v4 or self.v6))
-        return known and (self.txt is not None or self.asked >= 2)
+        """Whether it is known where the server is. A TXT record is due (RFC 6763 § 6), and most
+        have an IPv4 address, which may come a moment after the other; an advert that stays without
+        is taken after all."""
+        settled = self.asked >= _SETTLED_ASKED
+        known = bool(self.server and (self.v4 or (self.v6 and settled)))
+        return known and (self.txt is not None or settled)
 
     def questions(self) -> list[Question]:
         """What to ask for next."""
@@ -83,9 +87,10 @@ class Advert:
             wanted.append(Question(self.name, SRV, first))
         if self.txt is None:
             wanted.append(Question(self.name, TXT, first))
-        if self.server and not (self.v4 or self.v6):
+        if self.server and not self.v4 and (not self.v6 or self.asked < _SETTLED_ASKED):
             wanted.append(Question(self.server, A, first))
-            wanted.append(Question(self.server, AAAA, first))
+            if not self.v6:
+                wanted.append(Question(self.server, AAAA, first))
         return wanted
 
 
