@@ -44,7 +44,7 @@ async def test_nothing_changed(file: Path) -> None:
             diff = await reload(run)
             assert diff["outcome"] == "unchanged"
             assert run.gateway.store.snapshot is before
-            assert run.gateway.reloads == {"applied": 0, "unchanged": 1, "failed": 0}
+            assert run.gateway.metrics.reloads == {"applied": 1, "rejected": 0}
 
 
 async def test_backends_come_go_and_change(file: Path) -> None:
@@ -147,7 +147,7 @@ async def test_a_broken_file_changes_nothing(file: Path) -> None:
             assert "has 2 problems" in answer.json()["error"]["message"]
             assert run.gateway.store.snapshot is before
             assert (await ask(run)).is_success
-            assert run.gateway.reloads["failed"] == 1
+            assert run.gateway.metrics.reloads["rejected"] == 1
 
 
 async def test_a_file_that_is_gone_changes_nothing(file: Path) -> None:
@@ -377,13 +377,17 @@ async def test_the_file_is_watched(file: Path, tmp_path: Path, how: str) -> None
             else:
                 file.write_text("\n".join((BASE, table(a), table(b))))
             await eventually(lambda: "b" in run.gateway.store.snapshot.backends, "b is known")
-            assert run.gateway.reloads == {"applied": 1, "unchanged": 0, "failed": 0}
+            assert run.gateway.metrics.reloads == {"applied": 1, "rejected": 0}
             if how == "rename":
                 write(file, "broken =")
-                await eventually(lambda: run.gateway.reloads["failed"], "it is found broken")
+                await eventually(
+                    lambda: run.gateway.metrics.reloads["rejected"], "it is found broken"
+                )
                 write(file, table(a))
-                await eventually(lambda: run.gateway.reloads["applied"] == 2, "it is read again")
-                assert run.gateway.reloads["failed"] == 1
+                await eventually(
+                    lambda: run.gateway.metrics.reloads["applied"] == 2, "it is read again"
+                )
+                assert run.gateway.metrics.reloads["rejected"] == 1
             await run.healthy()
 
 

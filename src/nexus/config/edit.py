@@ -71,7 +71,8 @@ def change_backend(text: str, name: str, changes: Values) -> str:
         return "\n".join([*lines[: block.start + 1], *body, *rest])
 
     def expect(raw: dict[str, Any]) -> None:
-        _set(raw["backends"][_position(raw, name)], changes)
+        position = _position(raw, name)
+        _set(raw["backends"][position], changes)
 
     return _checked(text, edit, expect)
 
@@ -89,7 +90,8 @@ def remove_backend(text: str, name: str) -> str:
         return _without(lines, blocks[position])
 
     def expect(raw: dict[str, Any]) -> None:
-        del raw["backends"][_position(raw, name)]
+        position = _position(raw, name)
+        del raw["backends"][position]
         if not raw["backends"]:
             del raw["backends"]
 

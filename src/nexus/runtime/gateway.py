@@ -88,7 +88,6 @@ class Gateway:
         self.config = config
         self.backend_configs: dict[str, BackendConfig] = {}
         """Of backends that the admin API added or changed: their settings as they run."""
-        self.reloads = {"applied": 0, "unchanged": 0, "failed": 0}
         self.needs_restart: tuple[SettingChange, ...] = ()
         self.reloader: Reloader | None = None
         self.loop = loop = asyncio.get_running_loop()
@@ -468,8 +467,6 @@ class Gateway:
         self, request: Request, connection: ServerConnection
     ) -> tuple[bool, ClientHandler | None]:
         """Answers our own pages, or hands over to the control plane."""
-        if request.path == b"/metrics" and self.config.server.metrics_access == "admin":
-            self.control.admit(request)
         if self.control.handles(request.path):
             return True, self.control.handle(request, connection)
         if request.path in (b"/metrics", b"/metrics/"):

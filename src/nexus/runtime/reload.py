@@ -123,7 +123,7 @@ class Reloader:
 
     def _failed(self, error: ConfigError, trigger: str) -> None:
         problems = [str(problem) for problem in error.problems]
-        self._gateway.reloads["failed"] += 1
+        self._gateway.metrics.reloaded(applied=False)
         self._gateway.events.publish("config", {"outcome": "failed", "problems": problems})
         self._log.error(
             "config_reload_failed",
@@ -134,7 +134,7 @@ class Reloader:
 
     def _tell(self, diff: ConfigDiff, trigger: str) -> None:
         outcome = "unchanged" if diff.empty else "applied"
-        self._gateway.reloads[outcome] += 1
+        self._gateway.metrics.reloaded(applied=True)
         view: dict[str, Any] = msgspec.to_builtins(diff)
         if not diff.empty:
             self._gateway.events.publish("config", {"outcome": outcome, **view})
