@@ -95,6 +95,7 @@ class Directory:
             self._servers.drop(server)
         else:
             server.gone_at_s = now_s
+            self._outside.suspect(server.name)
 
     def told(self, finding: Finding, now_s: float) -> None:
         """The answer to ``Outside.ask``."""

@@ -178,5 +178,8 @@ class Outside(Protocol):
     def move(self, name: str, url: str) -> None:
         """The backend is to be reached elsewhere now."""
 
+    def suspect(self, name: str) -> None:
+        """Backend ``name`` may be down: check it now."""
+
     def note(self, kind: str, **fields: object) -> None:
         """Something worth a line in the log, once for each kind."""

@@ -6,31 +6,27 @@ All in the event loop of the gateway; nothing here may raise into it, and nothin
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Protocol
 
-from nexus import __version__
 from nexus.config.schema import DiscoveryConfig
 from nexus.core.backend import Backend, BackendSpec
-from nexus.discovery.announce import MdnsAnnouncer, beyond_loopback
 from nexus.discovery.directory import Directory
 from nexus.discovery.found import Finding, Policy, Question
-from nexus.discovery.mdns import MdnsBrowser
-from nexus.discovery.multicast import Multicast
 from nexus.discovery.nearness import Nearness, nearness
 from nexus.discovery.own import is_own_address
 from nexus.discovery.scan import LoopbackScanner, listens
 from nexus.discovery.sighting import Sighting
 from nexus.engines.fingerprint import Fingerprint
+from nexus.runtime.multicasting import MdnsPart
+from nexus.runtime.resolving import Resolver
 from nexus.telemetry.logs import get_logger
 
 __all__ = ["Discovery", "Fleet"]
 
 _CONNECT_S = 1.0
-_RESOLVE_S = 1.0
 _ASKED_AT_ONCE = 16
 _TICK_S = 2.0
 _TICKS_PER_GRACE = 5
@@ -59,6 +55,9 @@ class Fleet(Protocol):
     def forget_backend(self, name: str) -> None:
         """Takes out a backend. Raises ``KeyError``."""
 
+    def suspect(self, backend: str) -> None:
+        """Has a backend checked now; unknown names are ignored."""
+
 
 class Discovery:
     """Finds backends from :meth:`start` to :meth:`aclose`.
@@ -83,14 +82,11 @@ class Discovery:
         self._on_error = on_error
         self._log = get_logger("discovery")
         self._noted: set[str] = set()
-        self._resolved: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._names = Resolver(interval_s)
+        self._mdns = MdnsPart(settings, fleet.instance_id, self.seen, self.gone)
         self._places = asyncio.Semaphore(_ASKED_AT_ONCE)
         self._asking = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._multicast = Multicast()
-        self._browser: MdnsBrowser | None = None
-        self._announcer: MdnsAnnouncer | None = None
-        self._withdrawing: asyncio.Future[None] | None = None
         self.directory = Directory(
             Policy(
                 auto_approve=settings.auto_approve,
@@ -114,24 +110,20 @@ class Discovery:
         settings = self._settings
         if not settings.enabled:
             return
-        self._log.info("looking_for_backends", ports=list(self._scanner.ports), mdns=settings.mdns)
         self._spawn(self._keep_ticking())
-        self._spawn(self._say_when_nothing())
+        self._spawn(self._tell())
         if self._scanner.ports:
             self._spawn(self._keep_scanning())
         if settings.mdns or settings.announce:
-            self._spawn(self._start_mdns())
+            self._spawn(self._mdns.start(self._fleet.listeners()))
 
     async def aclose(self) -> None:
         """Ends it all, and withdraws our advert. Backends that were found stay."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.withdraw()
-        if self._withdrawing is not None:
-            await self._withdrawing
-        if self._browser is not None:
-            await self._guarded(self._browser.aclose())
+        self._names.close()
+        await self._guarded(self._mdns.aclose())
 
     @property
     def asking(self) -> int:
@@ -140,17 +132,14 @@ class Discovery:
 
     def withdraw(self) -> None:
         """Takes our advert back, in the background: a gateway that drains wants no new clients."""
-        announcer, self._announcer = self._announcer, None
-        if announcer is not None:
-            self._withdrawing = asyncio.ensure_future(self._guarded(announcer.aclose()))
+        self._mdns.withdraw()
 
     def look_again(self) -> None:
         """Looks at this machine's ports and asks the network now, as after a start."""
         if not self._tasks:
             return  # off, or ended
         self._spawn(self._scanner.scan())
-        if self._browser is not None:
-            self._browser.look_again()
+        self._mdns.look_again()
 
     async def scan_now(self) -> None:
         """Looks at this machine's ports now."""
@@ -168,42 +157,22 @@ class Discovery:
         """What was seen under ``key`` is there no more."""
         self.directory.gone(key, monotonic())
 
-    async def _start_mdns(self) -> None:
-        """Browses and announces. What goes wrong with multicast is said there, once."""
-        settings = self._settings
-        where = [(host, port) for host, port in self._fleet.listeners() if beyond_loopback(host)]
-        if settings.mdns:
-            self._browser = MdnsBrowser(
-                settings.service_types,
-                self.seen,
-                self.gone,
-                own_id=self._fleet.instance_id,
-                multicast=self._multicast,
-            )
-            await self._browser.start()
-        if settings.announce and where:
-            self._announcer = MdnsAnnouncer(
-                host=where[0][0],
-                port=where[0][1],
-                instance_id=self._fleet.instance_id,
-                version=__version__,
-                multicast=self._multicast,
-            )
-            await self._announcer.start()
-
-    async def _say_when_nothing(self) -> None:
-        """A person who starts it without any engine is told what to do."""
+    async def _tell(self) -> None:
+        """A person who starts it is told where it looks and, without any engine, what to do."""
+        ports = list(self._scanner.ports)
+        self._log.info("looking_for_backends", ports=ports, mdns=self._settings.mdns)
         await asyncio.sleep(_FIRST_LOOK_S)
         if self._fleet.backends():
             return
         looked = []
-        if self._scanner.ports:
-            looked.append(f"on ports {', '.join(map(str, self._scanner.ports))} of this machine")
+        if ports:
+            looked.append(f"on ports {', '.join(map(str, ports))} of this machine")
         if self._settings.mdns:
             looked.append("by mDNS")
+        where = " or ".join(looked) or "(discovery.scan and discovery.mdns are off)"
         self._log.warning(
             "no_backends",
-            hint=f"no engine found {' or '.join(looked)}: start one (it is found by itself), name "
+            hint=f"no engine found {where}: start one (it is found by itself), name "
             "one in [[backends]], or try: nexus demo",
         )
 
@@ -217,10 +186,13 @@ class Discovery:
         period_s = min(_TICK_S, max(0.05, grace_s / _TICKS_PER_GRACE))
         while True:
             await asyncio.sleep(period_s)
-            try:
-                self.directory.tick(monotonic())
-            except Exception as error:
-                self._on_error(error)
+            await self._guarded(self._tick())
+
+    async def _tick(self) -> None:
+        found = self._fleet.backends().values()
+        ports = {one.address.port for one in found if not one.spec.source.named_by_operator}
+        await self._names.learn(one.address.host for one in found if one.address.port in ports)
+        self.directory.tick(monotonic())
 
     def _needs_no_look(self, port: int) -> bool:
         """Ours, or a backend's that is well: its health checks look at it."""
@@ -267,12 +239,8 @@ class Discovery:
         return False
 
     def addresses_of(self, host: str) -> tuple[str, ...]:
-        """A literal itself; a name's addresses as last resolved, none if never."""
-        if host == "localhost":
-            return _LOOPBACK
-        if nearness(host) is not Nearness.UNUSABLE:
-            return (host,)
-        return self._resolved.get(host, (0.0, ()))[1]
+        """A literal itself; a name's addresses as far as known."""
+        return self._names.addresses_of(host)
 
     def ask(self, question: Question) -> None:
         """Finds out what answers, then tells the directory."""
@@ -320,6 +288,10 @@ class Discovery:
         else:
             self._log.info("backend_moved", backend=name, url=url)
 
+    def suspect(self, name: str) -> None:
+        """Has a backend checked now."""
+        self._fleet.suspect(name)
+
     def note(self, kind: str, **fields: object) -> None:
         """One line for each kind; the others are for those who look for a fault."""
         log = self._log.debug if kind in self._noted else self._log.info
@@ -332,7 +304,12 @@ class Discovery:
         finding = Finding(server=question.server)
         try:
             async with self._places:
-                await self._resolve_names(question.port)
+                # One of the backends on that port that are named by host name may be this server.
+                await self._names.learn(
+                    one.address.host
+                    for one in self._fleet.backends().values()
+                    if one.address.port == question.port
+                )
                 reached = await asyncio.gather(
                     *(listens(one, question.port, _CONNECT_S) for one in question.addresses)
                 )
@@ -346,38 +323,5 @@ class Discovery:
             self.directory.told(finding, monotonic())
 
     async def _ask_again(self, name: str, keys: tuple[str, ...]) -> None:
-        answered = False
-        if self._browser is not None:
-            told = await asyncio.gather(*(self._browser.ask_again(key) for key in keys))
-            answered = any(told)
+        answered = await self._mdns.still_announced(keys)
         self.directory.queried(name, answered, monotonic())
-
-    async def _resolve_names(self, port: int) -> None:
-        """Learns the addresses of backends on ``port`` that are named by host name: one of them may
-        be the server that was just seen."""
-        now_s = monotonic()
-        hosts = {
-            backend.address.host
-            for backend in self._fleet.backends().values()
-            if backend.address.port == port and not self._is_fresh(backend.address.host, now_s)
-        }
-        if hosts:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_RESOLVE_S):
-                    await asyncio.gather(*(self._resolve(host) for host in hosts))
-
-    def _is_fresh(self, host: str, now_s: float) -> bool:
-        if host == "localhost" or nearness(host) is not Nearness.UNUSABLE:
-            return True
-        known = self._resolved.get(host)
-        return known is not None and now_s - known[0] < self._interval_s
-
-    async def _resolve(self, host: str) -> None:
-        try:
-            infos = await asyncio.get_running_loop().getaddrinfo(
-                host, None, type=socket.SOCK_STREAM
-            )
-        except OSError:
-            infos = []
-        addresses = tuple(dict.fromkeys(str(info[4][0]) for info in infos))
-        self._resolved[host] = (monotonic(), addresses)

@@ -145,10 +145,11 @@ def test_when_the_named_one_goes_the_server_is_found() -> None:
 
 
 def test_a_goodbye_removes_after_the_grace_only() -> None:
-    """Until then nothing changes."""
+    """Until then nothing changes, but it is checked at once: it may be down."""
     world = World(grace_s=60)
     world.seen(advert())
     world.gone(advert())
+    assert world.suspected == ["gpu"]
     world.pass_time(59)
     assert list(world.found) == ["gpu"]
     world.pass_time(2)

@@ -75,6 +75,7 @@ class World:
         self.queries: list[tuple[str, tuple[str, ...]]] = []
         self.announced = True
         self.notes: list[str] = []
+        self.suspected: list[str] = []
         self.events: list[tuple[str, str]] = []
         self.directory = Directory(Policy(**policy), self)
         for spec in named:
@@ -166,6 +167,9 @@ class World:
         spec = replace(before.spec, url=url)
         self.fleet[name] = replace(before, spec=spec, address=parse_backend_url(url))
         self.events.append(("move", name))
+
+    def suspect(self, name: str) -> None:
+        self.suspected.append(name)
 
     def note(self, kind: str, **fields: object) -> None:
         self.notes.append(kind)
