@@ -44,6 +44,8 @@ def why_no_namespaces() -> str:
         return "network namespaces are Linux's"
     if shutil.which("ip") is None:
         return "no `ip` command (Debian package iproute2)"
+    if not Path("/proc/sys/net/ipv6").exists():
+        return "the kernel has no IPv6"
     name = f"nxt{os.getpid()}-{secrets.token_hex(2)}"
     try:
         _ip("netns", "add", name)
@@ -51,8 +53,9 @@ def why_no_namespaces() -> str:
         return f"may not make network namespaces: {error.stderr.strip()}"
     try:
         _ip("-n", name, "link", "add", "probe", "type", "bridge")
+        _ip("netns", "exec", name, "true")
     except subprocess.CalledProcessError as error:
-        return f"may not make a bridge: {error.stderr.strip()}"
+        return f"may not make a bridge or run a program there: {error.stderr.strip()}"
     finally:
         _ip("netns", "del", name)
     return ""
@@ -93,6 +96,10 @@ class Machine:
         _ip("-n", self.name, "addr", "add", f"{address}/24", "dev", "eth0")
         _ip("-n", self.name, "addr", "del", f"{self.v4}/24", "dev", "eth0")
         self.v4 = address
+
+    def add_address(self, address: str) -> None:
+        """Gives it one more IPv4 address, of no network."""
+        _ip("-n", self.name, "addr", "add", f"{address}/32", "dev", "eth0")
 
     def replace_interface(self) -> None:
         """Takes ``eth0`` out and puts another in, with the same address."""

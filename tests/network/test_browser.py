@@ -188,6 +188,22 @@ def test_interfaces_may_change(network: Network, change: str) -> None:
     assert browser.events("mdns_unavailable") == []
 
 
+def test_only_neighbours_are_heard(network: Network) -> None:
+    """An advert with a sender from the Internet is not read, nor one from another port than 5353;
+    the same from a neighbour is."""
+    host, looker = network.machine(), network.machine()
+    browser = Browser(looker)
+    host.add_address("8.8.8.8")
+    for address, port, name in (
+        ("8.8.8.8", "5353", "far"),
+        (host.v4, "5354", "odd"),
+        (host.v4, "5353", "near"),
+    ):
+        host.python("tests.network.flood", address, "1", port, name).says("(sent)")
+    assert browser.wait("seen")["name"] == "near0"
+    assert len(browser.events("seen")) == 1
+
+
 def test_thousands_of_adverts_are_bounded(network: Network) -> None:
     """A flood is cut at 256 instances with one line in the log, and costs the browser little."""
     host, looker = network.machine(), network.machine()

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MdnsBrowser"]
 
-_FIRST_QUERIES_S = (0.05, 1.0, 3.0, 9.0)
-"""When the types are asked for after a start, each counted from the one before."""
+_FIRST_QUERIES_S = (0.05, 1.0, 3.0, 9.0, 30.0, 60.0, 120.0)
+"""When the types are asked for after a start, each counted from the one before (RFC 6762 § 5.2):
+multicast by radio gets lost."""
 _QUERY_S = 300.0
 """Later on. Records live 19 minutes at least in the library's cache; half of a life refreshes."""
 _TICK_S = 0.25

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from nexus.discovery.addresses import OwnAddress
+from nexus.discovery.guard import Guard, Neighbours
 from nexus.discovery.interfaces import multicast_addresses, own_addresses, try_to_send
 from nexus.telemetry.logs import get_logger
 
@@ -63,6 +64,7 @@ class Multicast:
         self._own: tuple[OwnAddress, ...] = ()
         self._joined: dict[str, OwnAddress] = {}
         self._mute: frozenset[OwnAddress] = frozenset()
+        self._neighbours = Neighbours()
         self._ready = False
         self._warned = False
 
@@ -121,6 +123,7 @@ class Multicast:
             ip_version=IPVersion.All if has_v6 else IPVersion.V4Only,
         )
         await zeroconf.zeroconf.async_wait_for_start(_OPEN_S)
+        self._guard(own)
         self._own = own
         self._joined = {one.address: one for one in usable}
         if self._warned:
@@ -151,6 +154,7 @@ class Multicast:
         if len(kept) < len(usable):
             await zeroconf.async_update_interfaces(_choices(kept))
         await zeroconf.async_update_interfaces(_choices(usable.values()))
+        self._guard(own)
         moved = own != self._own or len(zeroconf.zeroconf.engine.senders) >= len(usable)
         self._own = own
         self._joined = usable
@@ -158,6 +162,16 @@ class Multicast:
             self._log.debug("mdns_moved", interfaces=_names(usable.values()))
             for user in list(self._users):
                 await user.moved(own)
+
+    def _guard(self, own: Sequence[OwnAddress]) -> None:
+        """Puts a guard before each socket that has none."""
+        self._neighbours.learn(own)
+        assert self._zeroconf is not None
+        for reader in self._zeroconf.zeroconf.engine.readers:
+            inner = reader.transport.get_protocol()
+            if not isinstance(inner, Guard):
+                guard = Guard(cast("asyncio.DatagramProtocol", inner), self._neighbours)
+                reader.transport.set_protocol(guard)
 
     async def _close(self) -> None:
         zeroconf, self._zeroconf = self._zeroconf, None
