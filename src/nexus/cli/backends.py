@@ -9,7 +9,7 @@ import click
 from nexus.cli.lazy import LazyGroup
 from nexus.cli.options import json_option, with_gateway
 from nexus.cli.shapes import rows
-from nexus.cli.table import echo_json, echo_table
+from nexus.cli.table import echo_json, echo_table, stdout_is_terminal
 
 if TYPE_CHECKING:
     from nexus.cli.gateway import Gateway
@@ -48,6 +48,8 @@ def list_backends(gateway: Gateway, as_json: bool) -> None:
     if listed:
         headings = ("NAME", "ENGINE", "STATUS", "IN FLIGHT", "PRIORITY", "MODELS", "URL", "REASON")
         echo_table(headings, listed)
+        if stdout_is_terminal() and any(row[2] == "pending" for row in listed):
+            click.echo("\npending ones wait for a yes: `nexus backends approve NAME`")
     else:
         click.echo("no backends: add one with `nexus backends add URL`")
 

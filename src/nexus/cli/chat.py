@@ -99,6 +99,7 @@ class Conversation:
         asked = [*self._messages, {"role": "user", "content": text}]
         request = {"model": self.model, "messages": asked, **self._fields}
         answer, stopped = Answer(), False
+        self._screen.wait()
         try:
             with closing(ask(self._gateway, request, answer, backend=self._backend)) as pieces:
                 for thought, more in pieces:

@@ -22,6 +22,10 @@ _FENCES = ("```", "~~~")
 class Screen(Protocol):
     """Shows one answer after the other: any number of pieces, then its end."""
 
+    def wait(self) -> None:
+        """An answer was asked for."""
+        ...
+
     def thought(self, text: str) -> None:
         """More of what the model thinks before it answers."""
         ...
@@ -51,6 +55,9 @@ class PlainScreen:
     def __init__(self, *, terminal: bool) -> None:
         self._terminal = terminal
         self._last = "\n"
+
+    def wait(self) -> None:
+        """Not shown."""
 
     def thought(self, text: str) -> None:
         """Not shown."""
@@ -88,6 +95,10 @@ class MarkdownScreen:
         self._thoughts = ""
         self._blocks = 0
         self._drawn_s = 0.0
+
+    def wait(self) -> None:
+        """Shown until something comes: a model that must be loaded first takes its time."""
+        self._draw(now=True)
 
     def thought(self, text: str) -> None:
         """Shown dim while it comes, and gone when the answer begins."""
@@ -152,7 +163,8 @@ class _Tail:
         from rich.segment import Segment
         from rich.text import Text
 
-        shown = Text(self._thoughts, style="dim") if self._thoughts else Markdown(self._text)
+        thoughts = self._thoughts or ("" if self._text else "...")
+        shown = Text(thoughts, style="dim") if thoughts else Markdown(self._text)
         lines = console.render_lines(shown, options.update(height=None), pad=False)
         for line in lines[-max(1, console.height - 2) :]:
             yield from line

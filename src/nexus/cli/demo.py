@@ -20,7 +20,12 @@ __all__ = ["demo", "demo_engine"]
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, metavar="PORT"
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    metavar="PORT",
+    help="Port to listen on; 0 takes any free one.",
 )
 def demo(port: int) -> None:
     """Run a gateway in front of two made-up engines, all in this process."""
@@ -39,7 +44,13 @@ def demo(port: int) -> None:
     show_default=True,
     help="Which engine to play.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    help="Address to listen on.",
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

@@ -8,7 +8,7 @@ import click
 
 from nexus.cli.names import complete_backends, complete_models
 from nexus.cli.options import json_option, with_gateway
-from nexus.cli.shapes import part, rows
+from nexus.cli.shapes import completion_tokens, part, rows
 from nexus.cli.table import echo_json, echo_table
 from nexus.cli.units import clock, milliseconds
 
@@ -56,9 +56,10 @@ def history(
 
 
 def _row(call: dict[str, Any]) -> tuple[object, ...]:
-    tokens = part(call, "tokens")
-    counts = [tokens.get("prompt"), tokens.get("completion")]
-    shown = "+".join("?" if count is None else str(count) for count in counts)
+    prompt = part(call, "tokens").get("prompt")
+    completion, estimated = completion_tokens(call)
+    words = [str(prompt) if isinstance(prompt, int) else "?"]
+    words.append("?" if completion is None else f"~{completion}" if estimated else str(completion))
     return (
         clock(call.get("at")),
         call.get("model"),
@@ -67,7 +68,7 @@ def _row(call: dict[str, Any]) -> tuple[object, ...]:
         call.get("status") or None,
         milliseconds(call.get("ttft_ms")),
         milliseconds(call.get("duration_ms")),
-        None if counts == [None, None] else shown,
+        None if words == ["?", "?"] else "+".join(words),
         call.get("request_id"),
     )
 

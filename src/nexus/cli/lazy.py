@@ -24,15 +24,15 @@ class LazyGroup(click.Group):
         self, *args: Any, table: Mapping[str, tuple[str, str]] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._table = dict(table or {})
+        self.table = dict(table or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of the table."""
-        return [*self._table, *super().list_commands(ctx)]
+        return [*self.table, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, imported now."""
-        entry = self._table.get(cmd_name)
+        entry = self.table.get(cmd_name)
         if entry is None:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = entry[0].partition(":")
@@ -43,7 +43,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands in ``--help``."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self._table.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The commands and options that begin with ``incomplete``, none imported."""
@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
 
         named = [
             CompletionItem(name, help=text)
-            for name, (_, text) in self._table.items()
+            for name, (_, text) in self.table.items()
             if name.startswith(incomplete)
         ]
         return named + click.Command.shell_complete(self, ctx, incomplete)
@@ -61,10 +61,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a suggestion for a name that does not exist."""
         name = args[0]
-        if name in self._table or name.startswith("-") or ctx.resilient_parsing:
+        if name in self.table or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
         import difflib  # only ever needed to report a mistake
 
-        near = difflib.get_close_matches(name, self._table, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, self.table, n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise click.UsageError(f"No such command '{name}'.{hint}", ctx)

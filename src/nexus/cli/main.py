@@ -6,6 +6,9 @@ help of every command therefore stands here.
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from nexus import __version__
@@ -20,7 +23,7 @@ __all__ = ["main"]
     table={
         "serve": ("nexus.cli.serve:serve", "Run the gateway."),
         "health": ("nexus.cli.read:health", "Show the running gateway's health."),
-        "models": ("nexus.cli.read:models", "List the models that can be used."),
+        "models": ("nexus.cli.read:models", "List the models and who has them."),
         "chat": ("nexus.cli.chat:chat", "Talk to a model in the terminal."),
         "backends": ("nexus.cli.backends:backends", "See and change the servers behind it."),
         "discover": ("nexus.cli.discover:discover", "Look for servers on this network."),
@@ -40,3 +43,7 @@ def main() -> None:
 
     Start with `nexus serve`, or `nexus demo` to look around without any model.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # What an engine says must not end a command, whatever the terminal can show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

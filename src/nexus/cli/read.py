@@ -106,8 +106,9 @@ def stats(gateway: Gateway, window: str | None, as_json: bool) -> None:
         entries = rows(answer, key)
         if entries:
             click.echo()
+            shown = f"{heading} (LAST {window.upper()})" if window else heading
             echo_table(
-                (heading, "REQUESTS", "ERRORS", "TTFT P50", "P95", "DURATION P50", "P95"),
+                (shown, "REQUESTS", "ERRORS", "TTFT P50", "P95", "DURATION P50", "P95"),
                 [_stats_row(entry) for entry in entries],
             )
 

@@ -33,8 +33,11 @@ def serve(
 ) -> None:
     """Run the gateway.
 
-    Backends come from the configuration file. SIGTERM or Ctrl-C lets running calls finish, a second
-    one cuts them.
+    Backends are those of the configuration file, those that are found on this machine and network,
+    and those that `nexus backends add` adds.
+
+    SIGHUP reads the configuration again (so does a change of the file). SIGTERM or Ctrl-C lets
+    running calls finish, a second one cuts them.
     """
     from nexus.config.loader import ConfigError
     from nexus.runtime.source import ConfigSource

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["names", "part", "rows"]
+__all__ = ["completion_tokens", "names", "part", "rows"]
 
 
 def part(answer: dict[str, Any], key: str) -> dict[str, Any]:
@@ -28,3 +28,12 @@ def names(entries: object) -> list[str]:
         str(entry.get("name") or entry.get("id")) if isinstance(entry, dict) else str(entry)
         for entry in entries
     ]
+
+
+def completion_tokens(call: dict[str, Any]) -> tuple[int | None, bool]:
+    """How long the answer of a call in the history was, and whether that is an estimate."""
+    tokens = part(call, "tokens")
+    told, estimated = tokens.get("completion"), tokens.get("estimated")
+    if isinstance(told, int):
+        return told, False
+    return (estimated, True) if isinstance(estimated, int) else (None, False)

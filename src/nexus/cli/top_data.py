@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from nexus.cli.shapes import part, rows
+from nexus.cli.shapes import completion_tokens, part, rows
 
 if TYPE_CHECKING:
     from nexus.cli.gateway import Gateway
@@ -82,9 +82,9 @@ class Board:
 
 def pace(call: dict[str, Any]) -> float | None:
     """Tokens per second of one call after its first token; ``None`` where that is not known."""
-    tokens = part(call, "tokens").get("completion")
+    tokens, _ = completion_tokens(call)
     ttft_ms, duration_ms = call.get("ttft_ms"), call.get("duration_ms")
-    if not isinstance(tokens, int) or not isinstance(duration_ms, int | float) or tokens < 2:
+    if tokens is None or tokens < 2 or not isinstance(duration_ms, int | float):
         return None
     spoken_ms = duration_ms - (ttft_ms if isinstance(ttft_ms, int | float) else 0.0)
     return (tokens - 1) * 1000 / spoken_ms if spoken_ms >= 1 else None

@@ -198,6 +198,8 @@ def test_a_long_block_does_not_flood_the_screen() -> None:
 def test_thoughts_are_shown_until_the_answer_begins() -> None:
     """While a model only thinks, that is shown; it is not part of what stays."""
     shown, out = screen()
+    shown.wait()
+    assert "..." in out.getvalue()
     shown._drawn_s = -1.0
     shown.thought("pondering")
     assert "pondering" in out.getvalue()

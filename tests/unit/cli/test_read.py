@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,7 @@ HISTORY = {
             "duration_ms": 12_345,
             "tokens": {"prompt": 10, "completion": None},
         },
+        {"request_id": "r-3", "tokens": {"prompt": None, "completion": None, "estimated": 7}},
         {"request_id": "r-2", "at": None, "tokens": None, "attempts": [], "backend": ""},
     ]
 }
@@ -124,8 +128,9 @@ def test_json_is_what_the_gateway_answers(
         (("backends", "list"), ["NAME", "gpu", "vllm", "unhealthy", "50", "http://10.0.0.2:8000"]),
         (
             ("history",),
-            ["1970-01-01", "gpu > mac", "200", "8.4 ms", "12.3 s", "10+?", "r-1", "r-2"],
+            ["1970-01-01", "gpu > mac", "200", "8.4 ms", "12.3 s", "10+?", "r-1", "?+~7", "r-2"],
         ),
+        (("stats", "--window", "5m"), ["BACKEND (LAST 5M)"]),
         (("stats",), ["12 s", "client error", "prompt tokens", "gpu", "12 ms", "1234 ms", "-"]),
     ],
 )
@@ -334,3 +339,30 @@ def test_colours_are_for_terminals(
     assert "\x1b[31m" in runner.invoke(main, ["backends", "list"], color=True).stdout
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in runner.invoke(main, ["backends", "list"], color=True).stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_terminal_that_cannot_show_it(stand_in: StandIn, encoding: str) -> None:
+    """Characters that standard output has no way to write, lone surrogates too, end no command."""
+    model = {"id": "m\u00e9\u4e2d\ud800", "backends": []}
+    stand_in.answers = {"/admin/v1/models": (200, {"data": [model]})}
+    done = subprocess.run(
+        [sys.executable, "-m", "nexus", "models", "--gateway", stand_in.url],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\ud800" in done.stdout
+
+
+def test_pending_backends(
+    runner: CliRunner, gateway: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person is told how to approve them; a script's table stays a table."""
+    pending = {"data": [{"name": "new", "status": "pending"}]}
+    gateway.answers["/admin/v1/backends"] = (200, pending)
+    assert "approve" not in runner.invoke(main, ["backends", "list"]).stdout
+    monkeypatch.setattr("nexus.cli.backends.stdout_is_terminal", lambda: True)
+    assert "nexus backends approve NAME" in runner.invoke(main, ["backends", "list"]).stdout

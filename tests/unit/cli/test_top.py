@@ -134,6 +134,7 @@ def test_nothing_a_backend_says_steers_the_terminal() -> None:
     [
         ({}, 20.0),
         ({"ttft_ms": None, "duration_ms": 2000.0}, 20.0),
+        ({"tokens": {"completion": None, "estimated": 41}}, 20.0),
         ({"tokens": None}, None),
         ({"tokens": {"completion": 1}}, None),
         ({"duration_ms": 100.0}, None),
