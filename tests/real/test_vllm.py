@@ -127,7 +127,7 @@ def test_its_refusals_are_understood(nexus: Nexus, stream: bool) -> None:
             {"messages": [{"role": "user", "content": picture}]},
             400,
             "unsupported_capability",
-            "image",
+            "multimodal",
         ),
         ({"model": "nexus-ghost"}, 404, "model_not_found", "nexus-ghost"),
     ):

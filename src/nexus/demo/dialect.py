@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
-import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -14,19 +12,20 @@ import msgspec
 from nexus.demo.ask import Ask, Say, plan_answer, read_ask
 from nexus.demo.mishap import Errors
 from nexus.demo.profile import Profile, SeenRequest
-from nexus.demo.reply import HeadStyle, Plain, Reply, Stream
+from nexus.demo.refusals import Refusals
+from nexus.demo.reply import EVENT, HeadStyle, Plain, Reply, Stream
 from nexus.demo.responses import responses_events, responses_object
+from nexus.demo.vectors import as_base64, vectors
 
 __all__ = ["Dialect", "Handler"]
 
 Handler = Callable[[SeenRequest], Reply]
 
 _encode = msgspec.json.encode
-_EVENT = b"data: %b\n\n"
 _DONE = b"data: [DONE]\n\n"
 
 
-class Dialect:
+class Dialect(Refusals):
     """OpenAI's own API, and what the dialects have in common.
 
     Made for one ``Profile``, which it reads anew at every request.
@@ -145,86 +144,6 @@ class Dialect:
         """The ``model`` an answer names."""
         return ask.model if ask.model is not None else self.profile.models[0]
 
-    # -- errors --------------------------------------------------------------------------------
-
-    def error(
-        self,
-        status: int,
-        message: str,
-        kind: str = "",
-        param: str | None = None,
-        code: str | int | None = None,
-    ) -> Plain:
-        """An error answer in this dialect's shape."""
-        kind = kind or ("server_error" if status >= 500 else "invalid_request_error")
-        error = {"message": message, "type": kind, "param": param, "code": code}
-        return Plain(status=status, body=_encode({"error": error}))
-
-    def error_event(self, message: str, content_type: str) -> bytes:
-        """An error inside a stream of ``content_type``."""
-        if content_type == "application/x-ndjson":
-            return _encode({"error": message}) + b"\n"
-        return _EVENT % self.error(500, message).body
-
-    def vanishing(self) -> bytes:
-        """The empty chunk that Ollama's ``/v1`` ends with when its runner dies."""
-        choice = {"index": 0, "delta": {"content": ""}, "finish_reason": None}
-        chunk = {
-            "id": "chatcmpl-463",
-            "object": "chat.completion.chunk",
-            "created": 1_700_000_000,
-            "model": "",
-            "system_fingerprint": "fp_ollama",
-            "choices": [choice],
-        }
-        return _EVENT % _encode(chunk)
-
-    def unauthorized(self) -> Plain:
-        """401."""
-        return self.error(
-            401, "Incorrect API key provided.", "invalid_request_error", None, "invalid_api_key"
-        )
-
-    def no_path(self, path: str) -> Plain:
-        """404 for a path that is not there."""
-        return self.error(404, f"Invalid URL (GET {path})")
-
-    def no_method(self, path: str) -> Plain:
-        """405."""
-        return self.error(405, f"Not allowed to request {path} this way")
-
-    def bad_body(self, why: str) -> Plain:
-        """The body is not JSON, or not of the right shape."""
-        return self.error(400, f"We could not parse the JSON body of your request. ({why})")
-
-    def too_long(self, tokens: int) -> Plain:
-        """The prompt exceeds the window."""
-        window = self.profile.context_length
-        message = (
-            f"This model's maximum context length is {window} tokens. However, your messages "
-            f"resulted in {tokens} tokens."
-        )
-        return self.error(
-            400, message, "invalid_request_error", "messages", "context_length_exceeded"
-        )
-
-    def blind(self, model: str) -> Plain:
-        """An image went to a model that takes none."""
-        message = "Invalid content type. image_url is only supported by certain models."
-        return self.error(400, message, param="messages")
-
-    def toolless(self, model: str) -> Plain:
-        """Tools went to an engine that takes none."""
-        return self.error(400, f"{model} does not support tools", param="tools")
-
-    def no_embeddings(self) -> Plain:
-        """The engine does not embed."""
-        return self.error(501, "This server does not support embeddings")
-
-    def no_messages(self) -> Plain:
-        """``messages`` is missing."""
-        return self.error(400, "Missing required parameter: 'messages'.", param="messages")
-
     # -- answers -------------------------------------------------------------------------------
 
     def read(self, request: SeenRequest) -> Ask | Plain:
@@ -319,13 +238,13 @@ class Dialect:
 
         def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
             choice = self.make_choice({"delta": delta}, finish)
-            return _EVENT % _encode({**head, "choices": [choice]})
+            return EVENT % _encode({**head, "choices": [choice]})
 
         rides = self.finish_on_last and not say.tool
         tail = [] if rides else [chunk({}, say.finish)]
         if ask.wants_usage:
             last = {**head, "choices": [], "usage": self.usage(say)}
-            tail.append(_EVENT % _encode(self.adorn(last, say)))
+            tail.append(EVENT % _encode(self.adorn(last, say)))
         return Stream(
             events=self.chat_events(chunk, say, rides),
             tail=tuple(tail),
@@ -381,12 +300,12 @@ class Dialect:
             return self.whole(
                 lambda text: self.adorn({**make(text), "usage": self.usage(say)}, say), say
             )
-        tail = [_EVENT % _encode(make(""))]
+        tail = [EVENT % _encode(make(""))]
         if ask.wants_usage:
             last = {**head, "choices": [], "usage": self.usage(say)}
-            tail.append(_EVENT % _encode(self.adorn(last, say)))
+            tail.append(EVENT % _encode(self.adorn(last, say)))
         return Stream(
-            events=(_EVENT % _encode(make(piece, None)) for piece in say.pieces()),
+            events=(EVENT % _encode(make(piece, None)) for piece in say.pieces()),
             tail=tuple(tail),
             done=_DONE,
             content_type=self.stream_type,
@@ -404,7 +323,7 @@ class Dialect:
             {
                 "object": "embedding",
                 "index": index,
-                "embedding": _base64(vector) if ask.encoding_format == "base64" else vector,
+                "embedding": as_base64(vector) if ask.encoding_format == "base64" else vector,
             }
             for index, vector in enumerate(vectors(ask.input))
         ]
@@ -431,14 +350,3 @@ class Dialect:
         return self.whole(
             lambda text: responses_object(number, model, text, say.finish, prompt, completion), say
         )
-
-
-def vectors(inputs: Any) -> list[list[float]]:
-    """Eight numbers for each input: a text, token ids, or a list of either."""
-    alone = not isinstance(inputs, list) or (bool(inputs) and isinstance(inputs[0], int))
-    each = [inputs] if alone else inputs
-    return [[len(str(text)) % 97 / 97.0] + [step / 8.0 for step in range(7)] for text in each]
-
-
-def _base64(vector: list[float]) -> str:
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -14,7 +14,8 @@ from nexus.demo.connection import Connection, Ending
 from nexus.demo.control import PREFIX, answer_control
 from nexus.demo.faults import Fault, FaultOrder, Faults
 from nexus.demo.mishap import play_fault
-from nexus.demo.ollama import OllamaDialect, in_sse
+from nexus.demo.ollama import OllamaDialect
+from nexus.demo.ollama_lines import in_sse
 from nexus.demo.profile import Profile, SeenRequest, Speed
 from nexus.demo.reply import Plain, Reply, Step, Stop, Wire
 from nexus.demo.script import play

@@ -12,7 +12,7 @@ import msgspec
 from nexus.demo.ask import Ask, Say
 from nexus.demo.fastapi import FastApiDialect
 from nexus.demo.profile import Profile, SeenRequest
-from nexus.demo.reply import HeadStyle, Plain, Reply, Stream
+from nexus.demo.reply import EVENT, HeadStyle, Plain, Reply, Stream
 
 __all__ = ["NOT_PLACED", "ExoDialect"]
 
@@ -184,7 +184,7 @@ class ExoDialect(FastApiDialect):
 
         def chunk(delta: dict[str, Any], **more: Any) -> bytes:
             choice = {"index": 0, "delta": {"role": "assistant", **delta}, **more.pop("last", {})}
-            return b"data: %b\n\n" % _encode({**head, "choices": [choice], **more})
+            return EVENT % _encode({**head, "choices": [choice], **more})
 
         def pieces() -> Iterator[bytes]:
             if say.tool:

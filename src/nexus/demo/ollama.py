@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import msgspec
 
 from nexus.demo.ask import Ask, Say, plan_answer, read_ask
-from nexus.demo.dialect import Dialect, vectors
+from nexus.demo.dialect import Dialect
+from nexus.demo.ollama_lines import line, lines
 from nexus.demo.profile import Profile, SeenRequest
 from nexus.demo.reply import HeadStyle, Plain, Reply, Stream
 from nexus.demo.shapes import model_details
+from nexus.demo.vectors import vectors
 
-__all__ = ["OllamaDialect", "in_sse"]
+__all__ = ["OllamaDialect"]
 
 _encode = msgspec.json.encode
 _JSON = "application/json; charset=utf-8"
@@ -250,7 +250,7 @@ class OllamaDialect(Dialect):
             else:
                 self.profile.loaded.discard(resident)
             if empty:
-                return self.page({**_line(model, "", chat), "done": True, "done_reason": reason})
+                return self.page({**line(model, "", chat), "done": True, "done_reason": reason})
         else:
             self.profile.loaded.add(resident)
         wanted = (ask.options or {}).get("num_predict")
@@ -277,15 +277,15 @@ class OllamaDialect(Dialect):
             "eval_duration": 2_103_000,
         }
         if stream:
-            last = _encode({**_line(model, "", chat), **ending}) + b"\n"
+            last = _encode({**line(model, "", chat), **ending}) + b"\n"
             return Stream(
-                events=_lines(model, say, chat),
+                events=lines(model, say, chat),
                 tail=(last,),
                 content_type="application/x-ndjson",
             )
 
         def make(text: str) -> dict[str, Any]:
-            return {**_line(model, "" if say.tool else text, chat, say), **ending}
+            return {**line(model, "" if say.tool else text, chat, say), **ending}
 
         whole = self.whole(make, say)
         whole.content_type = _JSON
@@ -318,50 +318,6 @@ class OllamaDialect(Dialect):
                 "prompt_eval_count": 10,
             }
         )
-
-
-def in_sse(reply: Reply) -> Reply:
-    """An Ollama stream whose lines travel as SSE events, as some proxies make of it."""
-    if isinstance(reply, Plain):
-        return reply
-
-    def event(line: bytes) -> bytes:
-        return b"data: %b\n\n" % line.rstrip(b"\n")
-
-    return Stream(
-        events=(event(line) for line in reply.events),
-        tail=tuple(event(line) for line in reply.tail),
-        content_type="text/event-stream",
-    )
-
-
-def _now() -> str:
-    at_ns = time.time_ns()
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at_ns // 10**9))}.{at_ns % 10**9:09}Z"
-
-
-def _line(model: str, text: str, chat: bool, say: Say | None = None) -> dict[str, Any]:
-    line: dict[str, Any] = {"model": model, "created_at": _now()}
-    if not chat:
-        line["response"] = text
-        return line
-    line["message"] = {"role": "assistant", "content": text}
-    if say is not None and say.tool:
-        function = {
-            "index": 0,
-            "name": say.tool,
-            "arguments": msgspec.json.decode(say.arguments),
-        }
-        line["message"]["tool_calls"] = [{"id": "call_demo1", "function": function}]
-    return line
-
-
-def _lines(model: str, say: Say, chat: bool) -> Iterator[bytes]:
-    if say.tool:
-        yield _encode({**_line(model, "", chat, say), "done": False}) + b"\n"
-        return
-    for piece in say.pieces():
-        yield _encode({**_line(model, piece, chat), "done": False}) + b"\n"
 
 
 def _name_asked(body: bytes) -> str:

@@ -10,7 +10,10 @@ from http import HTTPStatus
 
 import msgspec
 
-__all__ = ["HeadStyle", "Plain", "Reply", "Step", "Stop", "Stream", "Wire"]
+__all__ = ["EVENT", "HeadStyle", "Plain", "Reply", "Step", "Stop", "Stream", "Wire"]
+
+EVENT = b"data: %b\n\n"
+"""One server-sent event."""
 
 
 class Plain(msgspec.Struct, kw_only=True):

@@ -9,7 +9,7 @@ import msgspec
 
 from nexus.demo.fastapi import FastApiDialect
 from nexus.demo.profile import Profile
-from nexus.demo.reply import Plain
+from nexus.demo.reply import EVENT, Plain
 from nexus.demo.shapes import model_details
 
 __all__ = ["SglangDialect"]
@@ -135,7 +135,7 @@ class SglangDialect(FastApiDialect):
 
     def error_event(self, message: str, content_type: str) -> bytes:
         flat = self.error(500, message, "InternalServerError").body
-        return b'data: {"error":%b}\n\n' % flat
+        return EVENT % (b'{"error":%b}' % flat)
 
     def bad_body(self, why: str) -> Plain:
         return self.error(400, f"1 validation error: {why}")
