@@ -412,3 +412,32 @@ async def test_a_gateway_without_a_source() -> None:
         assert answer.status_code == 409
         assert "without a configuration file" in answer.json()["error"]["message"]
         assert run.gateway.store.snapshot.backends == {}
+
+
+async def test_discovery_leaves_alone_what_the_file_took_over(file: Path) -> None:
+    """A found backend that the file names now is not moved or removed by what found it."""
+    async with FakeEngine(name="a") as a:
+        write(file)
+        async with reloading(file) as run:
+            run.gateway.add_backend(spec_of(a, source=Source.SCAN))
+            await run.healthy()
+            write(file, table(a))
+            await reload(run)
+            run.gateway.discovery.move("a", "http://127.0.0.1:1")
+            run.gateway.discovery.remove("a", "gone for the grace period")
+            backend = run.gateway.store.snapshot.backends["a"]
+            assert (backend.spec.url, backend.spec.source) == (a.url, Source.STATIC)
+            assert backend.routable
+
+
+async def test_a_changed_key_of_an_added_backend_is_saved(file: Path) -> None:
+    """The same backend with another key is no other server."""
+    async with FakeEngine(name="a", api_key="sk-1") as a:
+        write(file)
+        async with reloading(file) as run:
+            run.gateway.add_backend(spec_of(a, source=Source.MANUAL))
+            change = {"headers": {"Authorization": "Bearer sk-1"}, "save": True}
+            answer = await run.client.patch(f"{BACKENDS}/a", json=change)
+            assert answer.status_code == 200
+            assert answer.json()["source"] == "static"
+            await run.healthy("a")

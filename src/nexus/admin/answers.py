@@ -17,7 +17,8 @@ from nexus.dialects.errors import error_body
 
 __all__ = ["EXCEPTION_HANDLERS", "error_answer", "json_answer"]
 
-_FIELDS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+_FIELDS = {"Cache-Control": "no-store"}
+"""The server adds ``X-Content-Type-Options`` to every answer of ours."""
 
 
 def json_answer(value: object, status: int = 200) -> Response:

@@ -17,6 +17,7 @@ from nexus.admin.dashboard import dashboard_routes
 from nexus.admin.events import event_routes
 from nexus.admin.models import model_routes
 from nexus.admin.observe import observe_routes
+from nexus.admin.openapi import openapi_route
 from nexus.admin.route import AdminRoute, starlette_routes
 from nexus.admin.session import session_routes
 
@@ -25,7 +26,7 @@ __all__ = ["admin_routes", "create_admin_app"]
 
 def admin_routes(control: AdminControl) -> list[AdminRoute]:
     """Every route of the API."""
-    return [
+    rows = [
         *backend_routes(control),
         *model_routes(control),
         *config_routes(control),
@@ -33,6 +34,7 @@ def admin_routes(control: AdminControl) -> list[AdminRoute]:
         *event_routes(control),
         *session_routes(control),
     ]
+    return [*rows, openapi_route(rows)]
 
 
 def create_admin_app(control: AdminControl) -> Starlette:

@@ -24,7 +24,6 @@ HEARTBEAT_S = 15.0
 _FIELDS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",
-    "X-Content-Type-Options": "nosniff",
 }
 
 

@@ -57,6 +57,16 @@ missing or empty fails the start.
 **Mistakes**: an unknown key, a wrong type, a duplicate name, a bad URL and the like are told all
 at once, each with file, line, key and the nearest valid name, and nothing is started.
 `nexus config check` looks without starting.
+
+**Changes while it runs**: the file is read again when it changes (also by a rename or a swapped
+link), on SIGHUP, and by `nexus config reload`. All of it counts or nothing: with a mistake in it,
+the configuration that ran before stays in force, and the log tells why. Calls under way are not
+touched; backends that are as they were keep health, connections and figures, and so does one that
+only got another name or priority. What the admin API or discovery added stays, unless the file now
+names the same server: then it is the file's. `host`, `port`, `unix`, `tls_cert`, `tls_key`,
+`[discovery]` and `logging.format` wait for a restart, which the log says. A file that is gone
+changes nothing. The [admin API](admin-api.md#changes-that-last) can save its own changes to the
+file.
 """
 
 _TITLES: dict[KeyPath, str] = {

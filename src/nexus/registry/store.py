@@ -30,7 +30,7 @@ from nexus.health.report import CheckReport
 from nexus.registry.overrides import ModelFacts, overridden
 from nexus.registry.snapshot import build_snapshot, renewed, routes_of
 
-__all__ = ["Listener", "Store", "is_same_server"]
+__all__ = ["Listener", "Store", "is_same_place", "is_same_server"]
 
 Listener = Callable[[Snapshot, Snapshot], None]
 """Told of a change: the snapshot before and the one after."""
@@ -314,10 +314,16 @@ class Store:
 def is_same_server(one: BackendSpec, other: BackendSpec) -> bool:
     """Whether two specs mean one server. Two that the operator named with different credentials are
     two (two accounts at one cloud). Raises ``ValueError`` when a URL is none."""
-    if _server(parse_backend_url(one.url)) != _server(parse_backend_url(other.url)):
+    if not is_same_place(one, other):
         return False
     by_operator = one.source.named_by_operator and other.source.named_by_operator
     return not by_operator or _credentials(one) == _credentials(other)
+
+
+def is_same_place(one: BackendSpec, other: BackendSpec) -> bool:
+    """Whether two specs lead to one address, whatever their credentials. Raises ``ValueError`` when
+    a URL is none."""
+    return _server(parse_backend_url(one.url)) == _server(parse_backend_url(other.url))
 
 
 def _server(address: BackendUrl) -> tuple[str, int, str, str]:

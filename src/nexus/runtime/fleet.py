@@ -12,7 +12,7 @@ import msgspec
 
 from nexus.config.problem import ConfigError, Problem
 from nexus.core.backend import Backend, BackendSpec, Source
-from nexus.registry.store import is_same_server
+from nexus.registry.store import is_same_place, is_same_server
 
 __all__ = ["FleetPlan", "check_fleet", "plan_fleet"]
 
@@ -65,7 +65,7 @@ def plan_fleet(
         static = backend is not None and backend.spec.source is Source.STATIC
         if static and known.get(spec.name) == spec:
             del left[spec.name]  # as the file had it: changes made at run time stay
-        elif backend is not None and is_same_server(spec, backend.spec):
+        elif backend is not None and is_same_place(spec, backend.spec):
             del left[spec.name]
             moves.append((spec.name, spec))
         else:
