@@ -145,13 +145,15 @@ class Gateway:
     """A real ``nexus serve`` on port 8000 of ``machine``. Its default configuration, but for a
     short grace period and quick health checks."""
 
-    def __init__(self, machine: Machine, folder: Path, *, grace_s: float = 2.0) -> None:
+    def __init__(
+        self, machine: Machine, folder: Path, more: str = "", *, grace_s: float = 2.0
+    ) -> None:
         self.machine = machine
         configuration = folder / f"{machine.name}.toml"
         configuration.write_text(
             f"[server]\nhost = '0.0.0.0'\ndrain_timeout_seconds = 5\n"
             f"[discovery]\ngrace_period_seconds = {grace_s}\n"
-            f"[health_check]\ninterval_seconds = 0.5\ntimeout_seconds = 2\n"
+            f"[health_check]\ninterval_seconds = 0.5\ntimeout_seconds = 2\n" + more
         )
         self.process = machine.python("nexus", "serve", "--config", str(configuration))
         self.process.says('("listening"|listening)')
@@ -171,7 +173,7 @@ class Gateway:
     def chat(self, model: str) -> tuple[int, Any]:
         """One chat completion; status and answer."""
         body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
-        return self.machine.request("POST", 8000, "/v1/chat/completions", body)
+        return self.machine.request("POST", 8000, "/v1/chat/completions", body, timeout_s=30)
 
     def wait_for(self, model: str, timeout_s: float = 10.0) -> float:
         """Waits until ``model`` is served; returns the seconds it took."""

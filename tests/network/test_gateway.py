@@ -11,7 +11,7 @@ from tests.network.actors import Advertiser, Avahi, Browser, Gateway, engine
 from tests.network.namespaces import Network
 from tests.processes import until
 
-_GRACE_S = 2.0
+_GRACE_S = 2.5
 
 
 def test_an_engine_announced_by_avahi_is_used_and_leaves_after_the_grace(
@@ -35,12 +35,13 @@ def test_an_engine_announced_by_avahi_is_used_and_leaves_after_the_grace(
 
     watcher = Browser(home)
     watcher.wait("seen", key="gpu._ollama._tcp.local")
+    begin_s = time.monotonic()
     avahi.withdraw("gpu")
     watcher.wait("gone", key="gpu._ollama._tcp.local")
     assert name in gateway.backends()
     assert gateway.chat("tiny:1b")[0] == 200
-    took_s = gateway.wait_without()
-    assert _GRACE_S - 1 < took_s < _GRACE_S + 3
+    gateway.wait_without()
+    assert _GRACE_S < time.monotonic() - begin_s < _GRACE_S + 6
     assert gateway.chat("tiny:1b")[0] == 404
 
 
@@ -106,7 +107,7 @@ def test_a_killed_host_is_unhealthy_at_once_removed_and_found_again(
     server.kill()
     assert gateway.chat("tiny:1b")[0] >= 500
     took_s = until(lambda: gateway.backends()[name]["status"] == "unhealthy", "unhealthy")
-    assert took_s < 3
+    assert took_s < 5
     gateway.wait_without()
 
     engine(host, model="tiny:1b")
@@ -135,6 +136,29 @@ def test_two_gateways_share_engines_and_never_each_other(network: Network, tmp_p
         assert host.v4 in backend["url"]
     gateways[1].process.end()
     watcher.wait("gone")
+
+
+def test_one_server_seen_in_two_ways_is_one_backend(network: Network, tmp_path: Path) -> None:
+    """The gateway's own machine announces the engine that the scan finds too, and a neighbour
+    announces the one that the configuration names: two backends. A goodbye takes neither away."""
+    host, home = network.machine(), network.machine()
+    engine(host, model="tiny:1b")
+    engine(home, model="local:1b")
+    neighbour = Advertiser(host, "--port", "11434", "--name", "neighbour")
+    own = Advertiser(home, "--port", "11434", "--name", "own")
+    named = f"[[backends]]\nname = 'gpu'\nurl = 'http://{host.v4}:11434'\n"
+    gateway = Gateway(home, tmp_path, named, grace_s=0.5)
+    watcher = Browser(home)
+    for key in ("neighbour", "own"):
+        watcher.wait("seen", key=f"{key}._ollama._tcp.local")
+    gateway.wait_for("local:1b")
+    gateway.wait_for("tiny:1b")
+    _for_seconds(1.0, lambda: _are(gateway, 2))
+    neighbour.tell("goodbye")
+    own.tell("goodbye")
+    for key in ("neighbour", "own"):
+        watcher.wait("gone", key=f"{key}._ollama._tcp.local")
+    _for_seconds(1.5, lambda: _are(gateway, 2))
 
 
 def test_a_draining_gateway_is_withdrawn_first(network: Network, tmp_path: Path) -> None:
@@ -182,6 +206,14 @@ def test_an_advert_that_leads_back_here_is_no_backend(network: Network, tmp_path
     until(lambda: gateway.log("mdns_advert_ignored"), "the loopback address refused")
     until(lambda: gateway.log("discovery_ignored"), "its own address refused")
     assert gateway.backends() == {}
+
+
+def _are(gateway: Gateway, count: int) -> None:
+    """Fails unless there are ``count`` backends, all healthy, one of them as configured."""
+    now = gateway.backends()
+    assert len(now) == count, now
+    assert now["gpu"]["source"] == "static"
+    assert {one["status"] for one in now.values()} == {"healthy"}, now
 
 
 def _until_refused(gateway: Gateway, other: Gateway) -> None:
