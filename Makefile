@@ -66,11 +66,13 @@ check: $(DEV_STAMP) ## Lint, types, layers, generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m nexus.config.reference --check
+	@$(BIN)/python -m nexus.cli.reference --check
 
 fix: $(DEV_STAMP) ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m nexus.config.reference --write
+	@$(BIN)/python -m nexus.cli.reference --write
 
 bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx), and per health tick
 	@$(BIN)/python -m benchmarks.macro $(ARGS)

@@ -181,7 +181,10 @@ class Gateway:
 
     def stranger(self) -> Failure:
         """What to say when something else answers."""
-        return Failure(f"what answers at {self.address} is not a Nexus gateway")
+        return Failure(
+            f"what answers at {self.address} is not a Nexus gateway. Say where yours is with "
+            f"--gateway URL or NEXUS_GATEWAY."
+        )
 
 
 def find_gateway(option: str | None, *, ca: str | None = None, insecure: bool = False) -> Gateway:

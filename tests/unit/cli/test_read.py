@@ -284,7 +284,9 @@ def test_something_else_answers(
     gateway.answers["/health"] = answer
     result = runner.invoke(main, ["health"])
     assert result.exit_code == 1
-    assert result.stderr == f"nexus: what answers at {gateway.url} is not a Nexus gateway\n"
+    assert f"nexus: what answers at {gateway.url} is not a Nexus gateway" in result.stderr
+    assert "--gateway URL" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
