@@ -61,6 +61,7 @@ class Replying:
         self.heads: list[bytes] = []
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
@@ -73,6 +74,8 @@ class Replying:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -90,6 +93,7 @@ class Replying:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 first = await reader.readexactly(1)
@@ -107,4 +111,5 @@ class Replying:
                 else:
                     await reply(writer)
         finally:
+            self._writers.discard(writer)
             writer.close()

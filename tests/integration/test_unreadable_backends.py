@@ -19,7 +19,7 @@ from tests.integration.replying import Reply, Replying, endless, hanging
 from tests.integration.scripted import head, plain
 
 PATH = "/v1/chat/completions"
-HEALTH = {"interval_seconds": 0.3, "timeout_seconds": 0.5, "failure_threshold": 1}
+HEALTH = {"interval_seconds": 0.3, "timeout_seconds": 1.0}
 
 
 async def dripping(writer: asyncio.StreamWriter) -> None:
@@ -81,6 +81,8 @@ ODD: dict[str, Reply] = {
     "interim for ever": interim,
     "a head without end": all_head,
 }
+FLOODS = ("without end", "a head without end", "interim for ever")
+"""They cost this process, which plays both sides, more than all others together."""
 KINDS = (None, EngineKind.OLLAMA, EngineKind.VLLM, EngineKind.LLAMACPP)
 
 
@@ -91,7 +93,7 @@ async def odd_backends() -> AsyncIterator[list[BackendSpec]]:
         specs = []
         for what, reply in ODD.items():
             server = await stack.enter_async_context(Replying({}, default=reply))
-            for kind in KINDS:
+            for kind in KINDS[:1] if what in FLOODS else KINDS:
                 # The path makes four different servers of one.
                 url = f"{server.url}/{kind}"
                 specs.append(BackendSpec(name=f"{what} ({kind})", url=url, engine=kind))
@@ -134,9 +136,11 @@ async def test_each_gets_its_reason_and_nobody_waits(faults: list[BaseException]
             return all(checked.values()) and len(gaps) >= 5
 
         await eventually(all_judged, "every backend judged, the good one several times", 30.0)
+        await run.healthy("good")
         answer = await run.client.post(PATH, json=chat())
         assert answer.status_code == 200
-        assert max(gaps) < 3.0, gaps
+        # Its own interval and timeout, and a busy machine; the hundred's timeouts would be 200 s.
+        assert max(gaps) < 5.0, gaps
         for spec in odd:
             one = backend(run, spec.name)
             assert one.status == "unhealthy", (spec.name, one.reason)
