@@ -41,8 +41,8 @@ def tiny_gguf() -> Path:
 
 @pytest.fixture(scope="session")
 def embed_gguf() -> Path:
-    """A model file of its own for embeddings: vectors of 96 numbers."""
-    return _model("nexus-embed", tiny_model.Shape(dim=96, seed=1))
+    """A model file of its own for embeddings: vectors of 96 numbers, no chat template."""
+    return _model("nexus-embed", tiny_model.Shape(dim=96, seed=1, chats=False))
 
 
 @pytest.fixture(scope="session")

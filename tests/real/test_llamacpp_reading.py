@@ -65,6 +65,7 @@ def test_what_is_read_is_what_the_engine_says(
 def test_the_embedding_model_is_one_by_its_name(nexus: Nexus) -> None:
     """llama.cpp does not list that it embeds: the name tells, and the evidence says so."""
     (model,) = nexus.models_of("embed").values()
+    assert model["kind"] == "embedding"
     assert model["capabilities"]["embeddings"] is True
     assert model["evidence"]["embeddings"] == "name"
     (other,) = nexus.models_of("chat").values()

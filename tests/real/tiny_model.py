@@ -44,7 +44,7 @@ Matrix = Any  # numpy's arrays, whose shapes no type here would tell
 
 
 class Shape(NamedTuple):
-    """How big the model is. ``dim`` is a multiple of 32."""
+    """How big the model is. ``dim`` is a multiple of 32. ``chats``: it has a chat template."""
 
     layers: int = 2
     dim: int = 64
@@ -54,6 +54,7 @@ class Shape(NamedTuple):
     context: int = 4096
     mean_tokens: float = 64
     seed: int = 0
+    chats: bool = True
 
 
 def write_model(path: Path, shape: Shape | None = None) -> None:
@@ -109,7 +110,8 @@ def _describe(writer: gguf.GGUFWriter, pieces: list[Piece], shape: Shape) -> Non
     # A space after "<|im_start|>" would break llama-server's grammars: they start with the
     # prompt's tail.
     writer.add_add_space_prefix(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
+    if shape.chats:
+        writer.add_chat_template(CHAT_TEMPLATE)
 
 
 def weights(pieces: list[Piece], shape: Shape) -> dict[str, Matrix]:
