@@ -74,10 +74,11 @@ fix: $(DEV_STAMP) ## Format and mend what can be mended
 	@$(BIN)/python -m nexus.config.reference --write
 	@$(BIN)/python -m nexus.cli.reference --write
 
-bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx), and per health tick
+bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx), per health tick; start of commands
 	@$(BIN)/python -m benchmarks.macro $(ARGS)
 	@$(BIN)/python -m benchmarks.micro.tick
 	@$(BIN)/python -m benchmarks.micro.discovery || [ $$? = 2 ]
+	@$(BIN)/python benchmarks/micro/cli.py
 
 lock: ## Write constraints.txt from a fresh environment
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
