@@ -101,6 +101,14 @@ class Machine:
         """Gives it one more IPv4 address, of no network."""
         _ip("-n", self.name, "addr", "add", f"{address}/32", "dev", "eth0")
 
+    def add_bridges(self, count: int) -> None:
+        """Gives it empty bridges with addresses, as containers do."""
+        for number in range(count):
+            name = f"br-{number}"
+            _ip("-n", self.name, "link", "add", name, "type", "bridge")
+            _ip("-n", self.name, "addr", "add", f"172.18.{number}.1/24", "dev", name)
+            _ip("-n", self.name, "link", "set", name, "up")
+
     def replace_interface(self) -> None:
         """Takes ``eth0`` out and puts another in, with the same address."""
         _ip("-n", self.name, "link", "del", "eth0")

@@ -188,6 +188,16 @@ def test_interfaces_may_change(network: Network, change: str) -> None:
     assert browser.events("mdns_unavailable") == []
 
 
+def test_a_machine_with_many_interfaces(network: Network) -> None:
+    """Forty bridges of containers are no hindrance: adverts are seen, and no warning is given."""
+    host, looker = network.machine(), network.machine()
+    looker.add_bridges(40)
+    browser = Browser(looker)
+    Advertiser(host, "--port", "11434")
+    browser.wait("seen", key=_KEY)
+    assert browser.events("mdns_unavailable") == []
+
+
 def test_only_neighbours_are_heard(network: Network) -> None:
     """An advert with a sender from the Internet is not read, nor one from another port than 5353;
     the same from a neighbour is."""

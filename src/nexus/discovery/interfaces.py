@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import struct
 
@@ -15,6 +16,7 @@ MDNS_GROUPS = {4: "224.0.0.251", 6: "ff02::fb"}
 
 _INTERFACES_MAX = 16
 """Linux lets a socket join 20 groups; a container host has an interface for each container."""
+_VIRTUAL = re.compile(r"(docker|veth|br-|virbr|cni|flannel|cali|lxc|lxd|vnet|tap|podman|kube)")
 
 _EMPTY_QUERY = bytes(12)
 """A DNS message that asks nothing: nobody answers."""
@@ -44,7 +46,7 @@ def own_addresses() -> tuple[OwnAddress, ...]:
 def multicast_addresses(own: tuple[OwnAddress, ...]) -> tuple[OwnAddress, ...]:
     """One IPv4 and one IPv6 address of each interface that can send multicast, the IPv6 one
     link-local where there is one (RFC 6762 § 11). No packet is sent to find out. Of very many
-    interfaces those with IPv4 count, first come first."""
+    interfaces those of containers and virtual machines are left out."""
     chosen: dict[tuple[int, int], OwnAddress] = {}
     for one in own:
         version = ipaddress.ip_address(one.address).version
@@ -53,8 +55,12 @@ def multicast_addresses(own: tuple[OwnAddress, ...]) -> tuple[OwnAddress, ...]:
             chosen[one.index, version] = one
     usable = [one for one in chosen.values() if _routes_multicast(one)]
     with_v4 = {one.index for one in usable if ":" not in one.address}
-    indexes = sorted({one.index for one in usable}, key=lambda index: (index not in with_v4, index))
-    kept = set(indexes[:_INTERFACES_MAX])
+
+    def rank(one: OwnAddress) -> tuple[bool, bool, int]:
+        return one.index not in with_v4, bool(_VIRTUAL.match(one.interface)), one.index
+
+    first = dict.fromkeys(one.index for one in sorted(usable, key=rank))
+    kept = set(list(first)[:_INTERFACES_MAX])
     return tuple(one for one in usable if one.index in kept)
 
 

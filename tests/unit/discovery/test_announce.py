@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -260,13 +259,3 @@ class Lines:
 
     def debug(self, event: str, **fields: Any) -> None:
         """As a Logger."""
-
-
-def test_loopback_is_no_own_address() -> None:
-    """What this machine tells of itself never leads back into whoever reads it."""
-    from nexus.discovery.interfaces import own_addresses
-
-    for one in own_addresses():
-        assert not one.address.startswith("127.")
-        assert one.address != "::1"
-        assert one.index == socket.if_nametoindex(one.interface)
