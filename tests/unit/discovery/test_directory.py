@@ -93,6 +93,15 @@ def test_the_bridge_of_docker_makes_no_two_hosts_one() -> None:
     assert all("172.17.0.1" not in question.addresses for question in world.questions)
 
 
+def test_nor_where_we_have_no_such_bridge() -> None:
+    """An address in common is no proof, even if it is not ours."""
+    world = World()
+    world.own = {"192.168.1.7"}
+    world.answers = dict.fromkeys(("192.168.1.20", "192.168.1.21"), OLLAMA)
+    world.seen(advert("a", "172.17.0.1", "192.168.1.20"), advert("b", "172.17.0.1", "192.168.1.21"))
+    assert set(world.found) == {"a", "b"}
+
+
 @pytest.mark.parametrize(
     ("url", "sighting"),
     [
