@@ -2,8 +2,9 @@
 
 ``nexus --help`` imports little more than click, ``nexus health`` also reads the configuration and
 asks a running gateway. Each is run as a process of its own, the installed command, 10 times after 2
-warm-ups; the median of the time that passes counts. Beside it stands the median of the CPU time,
-which another program on the same machine changes less. Exit code 1 when one is over its limit.
+warm-ups: the median and the least of the time that passes, and the median of the CPU time, which
+other programs on the machine change less. Exit code 1 when even the least is over the limit: what
+else the machine does only adds to a run.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ def _measure(home: Path, environment: dict[str, str]) -> int:
                 spent_ms.append((time.perf_counter() - begin_s) * 1000)
                 cpu_ms.append((_cpu_s() - begin_cpu_s) * 1000)
         middle_ms = median(spent_ms)
-        worst |= middle_ms > limit_ms
-        verdict = "  OVER THE LIMIT" if middle_ms > limit_ms else ""
+        over = min(spent_ms) > limit_ms
+        worst |= over
+        verdict = "  OVER THE LIMIT" if over else "  (busy?)" if middle_ms > limit_ms else ""
         print(
             f"nexus {command:<16} {middle_ms:>5.0f} ms {min(spent_ms):>5.0f} ms "
             f"{median(cpu_ms):>5.0f} ms {limit_ms:>5.0f} ms{verdict}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import signal
 import sys
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["top"]
 
-_LEAVE = ("q", "Q", "\x1b", "\x03", "\x04")
+_LEAVE = ("q", "Q", "\x03", "\x04")
+_ESCAPE = "\x1b"
+"""Alone it is the key; what follows makes it another one, an arrow for example."""
 
 
 @click.command()
@@ -73,7 +76,8 @@ def _watch(gateway: Gateway, board: Board, interval_s: float) -> None:
         while True:
             size = console.size
             live.update(frame(board, width=size.width, height=size.height), refresh=True)
-            if key_within(interval_s) in _LEAVE:
+            keys = key_within(interval_s)
+            if keys == _ESCAPE or keys.startswith(_LEAVE):
                 return
             try:
                 board.look(gateway)
@@ -83,7 +87,8 @@ def _watch(gateway: Gateway, board: Board, interval_s: float) -> None:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits so many seconds for a key and returns it, empty if none came."""
+    """A function that waits so many seconds for a key and returns what it sends, empty if none
+    came."""
 
     def none_within(seconds: float) -> str:
         time.sleep(seconds)
@@ -100,7 +105,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
     def key_within(seconds: float) -> str:
         ready, _, _ = select.select([terminal], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
+        return os.read(terminal, 64).decode(errors="replace") if ready else ""
 
     try:
         tty.setcbreak(terminal)
