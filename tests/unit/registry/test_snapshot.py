@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus.core.backend import BackendStatus
@@ -33,6 +33,7 @@ _CHANGES = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=100)
 @given(_CHANGES)
 def test_a_renewed_snapshot_is_what_a_new_one_would_be(
     changes: list[tuple[str, str, list[Model]]],
