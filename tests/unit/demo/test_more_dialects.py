@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -75,14 +76,16 @@ async def test_sglang_errors_are_flat() -> None:
 
 
 async def test_sglangs_health_costs_a_token() -> None:
-    """``/health`` takes as long as an answer does, ``/ready`` does not."""
-    async with FakeEngine(dialect="sglang", settings=Speed(delay_s=0.2)) as engine:
+    """``/health`` takes as long as an answer does, a minute here; ``/ready`` does not."""
+    async with FakeEngine(dialect="sglang", settings=Speed(delay_s=60.0)) as engine:
         client = await RawClient.to(engine)
         client.send("/health")
         assert (await ask(engine, "/model_info"))[0] == 200
         assert (await fetch(engine, "/ready"))[0] == 200
+        assert engine.requests_seen == 3
         assert engine.in_flight == 0, "asked for by nobody as a call"
-        assert (await client.answer())[0] == 200
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.answer(), 0.05)
         await client.close()
 
 
