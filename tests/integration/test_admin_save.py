@@ -151,7 +151,7 @@ async def test_a_folder_that_cannot_be_written(file: Path, monkeypatch: pytest.M
         write(file, NOTE, table(a))
         async with reloading(file) as run:
             # Root, as whom tests may run, may write everywhere.
-            monkeypatch.setattr("nexus.config.save.tempfile.mkstemp", refuse)
+            monkeypatch.setattr("tempfile.mkstemp", refuse)
             answer = await run.client.post(BACKENDS, json={"url": b.url, "name": "b", "save": True})
             assert answer.status_code == 409
             assert "cannot be written" in answer.json()["error"]["message"]

@@ -7,7 +7,6 @@ what the old one held and the change, nothing else; if not, the file is not writ
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,7 +30,7 @@ def add_backend(text: str, table: Values) -> str:
     def edit(plain: str) -> str:
         lines = plain.split("\n")
         blocks = find_blocks(lines)
-        if not blocks and "backends" in tomllib.loads(plain):
+        if not blocks and "backends" in _read(plain):
             return _in_array(plain, lambda backends: backends.append(_item(entry)))
         new = ["[[backends]]", *(f"{_key(key)} = {_text(entry[key])}" for key in entry)]
         at = blocks[-1].end if blocks else _last_line(lines)
@@ -51,7 +50,7 @@ def change_backend(text: str, name: str, changes: Values) -> str:
     """
 
     def edit(plain: str) -> str:
-        position = _position(tomllib.loads(plain), name)
+        position = _position(_read(plain), name)
         lines = plain.split("\n")
         blocks = find_blocks(lines)
         if not blocks:
@@ -82,7 +81,7 @@ def remove_backend(text: str, name: str) -> str:
     file does not name it."""
 
     def edit(plain: str) -> str:
-        position = _position(tomllib.loads(plain), name)
+        position = _position(_read(plain), name)
         lines = plain.split("\n")
         blocks = find_blocks(lines)
         if not blocks:
@@ -106,15 +105,15 @@ def _checked(
     windows = "\r\n" in text and "\n" not in text.replace("\r\n", "")
     plain = text.replace("\r\n", "\n") if windows else text
     try:
-        wanted = tomllib.loads(plain)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        wanted = _read(plain)
+    except (ValueError, RecursionError) as error:
         raise EditError(
             f"The configuration file is not valid TOML ({error}): nothing was saved."
         ) from None
     expect(wanted)
     try:
         new = edit(plain)
-        held = tomllib.loads(new)
+        held = _read(new)
         good = held == wanted or held == {**wanted, "backends": []}
     except Exception:  # whatever it was, the file is not harmed by it
         good = False
@@ -124,6 +123,12 @@ def _checked(
             "the change by hand. Nothing was saved."
         )
     return bom + (new.replace("\n", "\r\n") if windows else new)
+
+
+def _read(text: str) -> dict[str, Any]:
+    import tomllib  # start-up is timed
+
+    return tomllib.loads(text)
 
 
 def _position(document: Values, name: str) -> int:

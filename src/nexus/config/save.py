@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -47,6 +46,8 @@ def write_file(before: FileText, text: str) -> None:
 
     Raises :class:`EditError` when the file has changed since, or cannot be written.
     """
+    import tempfile  # with what it brings; most gateways never save
+
     path = before.path
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")

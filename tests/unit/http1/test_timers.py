@@ -172,3 +172,22 @@ async def test_a_sweep_goes_on_while_there_is_somebody_to_watch() -> None:
     sweep.wake()
     sweep.stop()
     assert sweep._handle is None
+
+
+async def test_a_changed_length_counts_for_those_who_wait() -> None:
+    """Who waits already waits as long as is said now, in the same order; a tick that was far off
+    comes in time."""
+    queue, expired = make(60.0)
+    owners = [Owner() for _ in range(3)]
+    for owner in owners:
+        queue.add(owner)
+    began_s = monotonic()
+    queue.change_length(0.1)
+    await eventually(lambda: len(expired) == 3, "all expired")
+    assert expired == owners
+    assert monotonic() - began_s >= 0.09
+    queue.add(owners[0])
+    queue.change_length(60.0)
+    await asyncio.sleep(0)
+    assert len(queue) == 1
+    queue.clear()

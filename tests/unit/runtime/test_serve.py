@@ -80,6 +80,21 @@ def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
         assert process.exit_code() == 0
 
 
+def test_the_log_level_changes_while_it_runs(tmp_path: Path) -> None:
+    """A level that a reload lowers counts from that reload's own line on."""
+    file = tmp_path / "nexus.toml"
+    base = '[server]\nport = 0\n[discovery]\nenabled = false\n[logging]\nlevel = "{}"\n'
+    file.write_text(base.format("warning"))
+    with NexusProcess("serve", "--config", str(file)) as process:
+        process.said("no_backends")
+        file.write_text(base.format("info"))
+        line = process.said("config_reloaded")
+        assert line["trigger"] == "file"
+        process.terminate()
+        assert process.exit_code() == 0
+        assert [line["event"] for line in process.log][-1] == "stopped"
+
+
 def test_the_limit_of_open_files_is_raised() -> None:
     """The soft limit becomes the hard one: at exhaustion uvloop closes what it accepts unsaid."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
