@@ -14,10 +14,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test test-slow test-real real-engines check fix bench lock clean
+.PHONY: help setup serve demo test test-slow test-real real-engines check fix bench screenshots lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(DEV_STAMP) ## Create the environment with everything that tests and checks need
 
@@ -79,6 +79,9 @@ bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx), per
 	@$(BIN)/python -m benchmarks.micro.tick
 	@$(BIN)/python -m benchmarks.micro.discovery || [ $$? = 2 ]
 	@$(BIN)/python benchmarks/micro/cli.py
+
+screenshots: $(DEV_STAMP) ## Take the pictures of the dashboard in docs/images (needs chromium)
+	@$(BIN)/python -m tests.browser.screenshots
 
 lock: ## Write constraints.txt from a fresh environment
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -42,7 +42,7 @@ _SETTINGS = "\n[discovery]\nenabled = false\n\n[health_check]\ninterval_seconds 
 class Stage:
     """Engines, a gateway in front of them, and clients. A context manager.
 
-    ``settings`` is more text for the gateway's file, ``environment`` what it finds set.
+    ``settings`` is more text for the gateway's ``file``, ``environment`` what it finds set.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Stage:
         environment: dict[str, str] | None = None,
     ) -> None:
         self.engines = list(engines)
-        self._file = folder / "nexus.toml"
+        self.file = folder / "nexus.toml"
         self._settings = settings
         self._environment = environment or {}
         self._loop = uvloop.new_event_loop()
@@ -68,7 +68,7 @@ class Stage:
         try:
             for engine in self.engines:
                 self.run(engine.start())
-            self._file.write_text(self._settings + _SETTINGS + self._backends())
+            self.file.write_text(self._settings + _SETTINGS + self._backends())
             self.start()
         except BaseException:
             self.__exit__()
@@ -102,7 +102,7 @@ class Stage:
         port = self.url.rpartition(":")[2] or "0"
         os.environ.update(self._environment)
         try:
-            process = NexusProcess("serve", "--config", str(self._file), "--port", port)
+            process = NexusProcess("serve", "--config", str(self.file), "--port", port)
             self._gateway = process.__enter__()
         finally:
             for name in self._environment:
@@ -165,7 +165,10 @@ class Stage:
         turn = 0
         while True:
             with contextlib.suppress(httpx.HTTPError):  # the gateway may be restarting
-                await self._call(model, stream=turn % 2 == 0)
+                if turn % 3:
+                    await self._call(model, stream=True, stream_options={"include_usage": True})
+                else:
+                    await self._call(model)
             turn += 1
             await asyncio.sleep(pause_s)
 

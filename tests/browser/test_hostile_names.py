@@ -233,7 +233,7 @@ def test_the_keyboard_reaches_everything(fresh: Screen) -> None:
     """Tab begins at the link to the content, what has focus shows it, Enter opens a view and the
     focus goes there."""
     page = fresh.open("overview")
-    drawn(fresh, "overview")
+    page.locator(".fleet li").first.wait_for()
     focused = "document.activeElement"
     page.keyboard.press("Tab")
     assert page.evaluate(f"{focused}.className") == "skip"

@@ -48,6 +48,15 @@ def test_a_restart_is_survived(stage: Stage, browser: Browser) -> None:
         assert [text for text in screen.complaints if not text.endswith(lost)] == []
 
 
+def test_a_phone_has_room_for_the_bad_news(stage: Stage, browser: Browser) -> None:
+    """Nor does the notice of a lost connection widen the page on a phone."""
+    with Screen(browser, stage.url, viewport={"width": 360, "height": 740}) as screen:
+        page = screen.open("overview")
+        page.route("**/admin/v1/**", lambda route: route.abort())
+        expect(page.locator("#connection")).to_have_text("Connection lost, retrying…")
+        assert screen.wider_than_the_window() == 0
+
+
 def test_a_gateway_that_hangs_is_noticed(stage: Stage, browser: Browser) -> None:
     """Answers that fail while the stream seems to live are a lost connection too."""
     with Screen(browser, stage.url) as screen:
@@ -74,3 +83,28 @@ def test_unchanged_files_are_not_sent_again(stage: Stage, browser: Browser) -> N
         files = {url: status for url, status in files.items() if not url.endswith(".svg")}
         assert len(files) > 10
         assert {url for url, status in files.items() if status != 304} == set()
+
+
+def test_what_is_saved_outlives_a_restart(stage: Stage, browser: Browser) -> None:
+    """A backend added with the box ticked is in the file, and removing one takes it out there."""
+    guest = FakeEngine(models=("guest-model",))
+    stage.run(guest.start())
+    try:
+        with Screen(browser, stage.url) as screen:
+            page = screen.open("backends")
+            page.get_by_text("Add a backend").click()
+            page.get_by_label("Address of a server").fill(guest.url)
+            page.get_by_label("Keep it after a restart").check()
+            page.get_by_role("button", name="Add backend").click()
+            card = page.locator(".card", has_text="guest-model")
+            expect(card).to_contain_text("configuration file")
+            assert guest.url in stage.file.read_text()
+            card.get_by_role("button", name="Remove").click()
+            dialog = page.get_by_role("dialog")
+            expect(dialog).to_contain_text("taken out of the configuration file")
+            dialog.get_by_role("button", name="Remove").click()
+            expect(card).to_have_count(0)
+            assert guest.url not in stage.file.read_text()
+            assert screen.complaints == []
+    finally:
+        stage.run(guest.stop())

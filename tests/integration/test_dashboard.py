@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import urllib.request
 from pathlib import Path
 
 import nexus.admin
@@ -11,6 +12,7 @@ from nexus.admin.dashboard import refusal_page
 from nexus.core.errors import ApiError
 from tests.harness import Running, raw, running
 from tests.integration.http.wire import request
+from tests.process import NexusProcess
 
 STATIC = Path(nexus.admin.__file__).parent / "static"
 CSP = "content-security-policy"
@@ -80,7 +82,6 @@ async def test_only_files_of_the_dashboard() -> None:
     """What is not one of its files is 404, however the path is spelled; nothing is written to."""
     async with running() as run:
         for path in (
-            "/dashboard/",
             "/dashboard/nothing.js",
             "/dashboard/../access.py",
             "/dashboard/%2e%2e/access.py",
@@ -89,6 +90,14 @@ async def test_only_files_of_the_dashboard() -> None:
         ):
             assert (await fetch(run, path))[0] == 404, path
         assert (await fetch(run, "/", "Content-Length: 0", method="POST"))[0] == 405
+
+
+async def test_the_obvious_address_leads_there() -> None:
+    """``/dashboard`` is where people look first."""
+    async with running() as run:
+        for path, where in (("/dashboard", "."), ("/dashboard/", "..")):
+            status, headers, _ = await fetch(run, path)
+            assert (status, headers["location"]) == (307, where)
 
 
 async def test_files_need_no_key_but_the_api_does() -> None:
@@ -119,6 +128,14 @@ def test_nothing_in_a_refusal_becomes_markup() -> None:
     page = bytes(refusal_page(ApiError.forbidden("Host '<script>&\"' is not ours.")).body).decode()
     assert "&lt;script&gt;&amp;&quot;" in page
     assert "<script" not in page
+
+
+def test_the_start_names_it() -> None:
+    """``nexus demo`` says where the dashboard is, and there it is."""
+    with NexusProcess("demo", "--port", "0") as process:
+        url = process.said("listening")["dashboard"]
+        with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310 - our own
+            assert b"<title>Nexus</title>" in page.read()
 
 
 def test_vendored_files_are_what_the_list_says() -> None:

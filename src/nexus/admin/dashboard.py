@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from nexus.core.errors import ApiError
@@ -84,8 +84,14 @@ def dashboard_routes() -> list[Route]:
     async def asset(request: Request) -> Response:
         return _send(request, request.path_params["path"])
 
+    async def home(request: Request) -> Response:
+        # Relative, so that it also leads home below a path of a proxy.
+        return RedirectResponse(".." if request.url.path.endswith("/") else ".")
+
     return [
         Route("/", page, methods=["GET"]),
+        Route("/dashboard", home, methods=["GET"]),
+        Route("/dashboard/", home, methods=["GET"]),
         Route("/dashboard/{path:path}", asset, methods=["GET"]),
     ]
 

@@ -91,6 +91,8 @@ async def serve(loaded: Loaded, source: ConfigSource | None = None) -> int:
         return 1
     _tune_collector()
     where = {"config": str(loaded.path)} if loaded.path else {}
+    if not loaded.config.server.unix:
+        where["dashboard"] = f"{gateway.url}/"
     log.info("listening", url=gateway.url, backends=len(loaded.backends), **where)
     if not loaded.backends and not config.discovery.enabled:
         log.warning(

@@ -60,7 +60,7 @@ export const getHealth = () => ask("GET", "health");
 export const explain = (endpoint, body) =>
   ask("POST", admin(`routes/explain?endpoint=${encodeURIComponent(endpoint)}`), body);
 export const act = (name, action) => ask("POST", `${named(name)}/${action}`);
-export const removeBackend = (name) => ask("DELETE", named(name));
+export const removeBackend = (name, save) => ask("DELETE", named(name), save ? { save } : undefined);
 export const addBackend = (body) => ask("POST", admin("backends"), body);
 export const signIn = (key) => ask("POST", admin("session"), { key });
 export const signOut = () => ask("DELETE", admin("session"));

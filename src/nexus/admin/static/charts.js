@@ -4,6 +4,10 @@ import { h, setAttribute, setText } from "./dom.js";
 import { SPAN_S } from "./series.js";
 
 const HEIGHT = 168;
+/** The least time that is shown, seconds: right after a start the charts are not all empty. */
+const LEAST_S = 90;
+/** Distances between the lines of the grid: such that labels need no rounding. */
+const STEPS = [-1, 0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((n) => Number(`${n}e${power}`)));
 const two = (number) => String(number).padStart(2, "0");
 const minute = (at_s) => {
   const date = new Date(at_s * 1000);
@@ -21,7 +25,7 @@ export class LineChart {
     this.format = format;
     this.title = title;
     this.values = lines.map(() => h("span", { class: "figure", text: "–" }));
-    this.marks = lines.map(({ tone }) => h("i", { class: `mark ${tone}`, "aria-hidden": "true" }));
+    this.marks = lines.map(({ tone }, i) => h("i", { class: `mark ${tone}${i > 0 ? " dashed" : ""}`, "aria-hidden": "true" }));
     this.when = h("span", { class: "when" });
     this.plot = h("div", { class: "plot", role: "img" });
     this.element = h("section", { class: "panel chart" },
@@ -59,6 +63,14 @@ export class LineChart {
     setText(this.when, newest ? "" : second(this.data[0][index]));
   }
 
+  /** How much time to show: what is known, within bounds. */
+  shown_s() {
+    const [times, ...columns] = this.data;
+    const first = times.findIndex((_, i) => columns.some((column) => column[i] !== null));
+    const known_s = first < 0 ? 0 : times[times.length - 1] - times[first];
+    return Math.min(SPAN_S, Math.max(LEAST_S, known_s));
+  }
+
   fit() {
     const width = Math.floor(this.plot.clientWidth);
     if (width < 40 || this.data === null) return;
@@ -83,7 +95,7 @@ export class LineChart {
     return {
       width,
       height: HEIGHT,
-      padding: [8, 18, 0, 0],
+      padding: [8, 26, 0, 0],
       legend: { show: false },
       cursor: {
         y: false,
@@ -92,18 +104,18 @@ export class LineChart {
         sync: { key: "nexus" },
       },
       scales: {
-        x: { range: (_chart, _low, high) => [high - SPAN_S, high] },
+        x: { range: (_chart, _low, high) => [high - this.shown_s(), high] },
         y: { range: (_chart, _low, high) => [0, high > 0 ? high * 1.15 : 1] },
       },
       axes: [
-        { ...axis, size: 24, gap: 6, space: 64, incrs: [60, 120, 300], values: (_chart, ticks) => ticks.map(minute) },
-        { ...axis, size: 54, gap: 6, space: 34, values: (_chart, ticks) => ticks.map(this.format) },
+        { ...axis, size: 24, gap: 6, space: 64, incrs: [15, 30, 60, 120], values: (_chart, ticks, _axis, _space, step) => ticks.map(step < 60 ? second : minute) },
+        { ...axis, size: 54, gap: 6, space: 34, incrs: STEPS, values: (_chart, ticks) => ticks.map(this.format) },
       ],
       series: [
         {},
         ...this.lines.map(({ label }, i) => {
           const stroke = getComputedStyle(this.marks[i]).color;
-          return { label, stroke, width: 1.75, points: { show: false }, spanGaps: false };
+          return { label, stroke, width: 1.75, dash: i > 0 ? [6, 4] : undefined, points: { show: false }, spanGaps: false };
         }),
       ],
       hooks: {

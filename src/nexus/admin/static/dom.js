@@ -61,6 +61,7 @@ export function fill(node, key, make) {
 export function keyed(parent, items, keyOf, create, update) {
   const known = (parent.knownNodes ??= new Map());
   const kept = new Map();
+  const focused = parent.contains(document.activeElement) ? document.activeElement : null;
   let place = parent.firstChild;
   for (const item of items) {
     const key = keyOf(item);
@@ -73,6 +74,8 @@ export function keyed(parent, items, keyOf, create, update) {
   }
   for (const [key, node] of known) if (!kept.has(key)) node.remove();
   parent.knownNodes = kept;
+  // A node that changes its place loses the focus.
+  if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
 }
 
 /** Text for screen readers alone. */

@@ -55,7 +55,7 @@ export function percent(value) {
 export function tokens(value) {
   if (!known(value)) return NONE;
   if (value < 1000) return String(value);
-  if (value % 1024 === 0) return `${WHOLE.format(value / 1024)}k`;
+  if (value % 1024 === 0 && value % 1000 !== 0) return `${WHOLE.format(value / 1024)}k`;
   return `${WHOLE.format(Math.round(value / 100) / 10)}k`;
 }
 

@@ -18,6 +18,14 @@ export function percentile(values, share) {
   return ordered[Math.max(0, Math.ceil(share * ordered.length) - 1)];
 }
 
+/** Milliseconds to a stream's first token; null for a plain answer, which comes as a whole. */
+export function firstToken({ stream, ttft_ms }) {
+  return stream && typeof ttft_ms === "number" ? ttft_ms : null;
+}
+
+/** The last second that is over: the present one would always look like a drop. */
+export const lastWhole = (now_s) => Math.floor(now_s) - 1;
+
 export class Series {
   constructor() {
     this.seconds = new Map();
@@ -46,7 +54,8 @@ export class Series {
     else if (record.outcome === "client_error") bucket.clientErrors += 1;
     else if (record.outcome === "cancelled") bucket.cancelled += 1;
     bucket.tokens += record.tokens?.completion ?? record.tokens?.estimated ?? 0;
-    if (typeof record.ttft_ms === "number") bucket.ttfts.push(record.ttft_ms);
+    const ttft_ms = firstToken(record);
+    if (ttft_ms !== null) bucket.ttfts.push(ttft_ms);
   }
 
   /** Forgets what is older than the charts show. */
@@ -56,9 +65,9 @@ export class Series {
     }
   }
 
-  /** The columns of the charts up to the whole second before `now_s`: times and values. */
+  /** The columns of the charts up to the last whole second: times and values. */
   columns(now_s) {
-    const end = Math.floor(now_s);
+    const end = lastWhole(now_s);
     const times = [];
     const columns = { calls: [], failed: [], clientErrors: [], cancelled: [], tokens: [], p50: [], p95: [] };
     for (let second = end - SPAN_S; second <= end; second += 1) {

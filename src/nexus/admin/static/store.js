@@ -3,7 +3,7 @@
 // that restarts, or a laptop that slept, needs no reload of the page.
 
 import { ApiFailure, EVENTS_URL, getBackends, getHealth, getHistory, getModels, getSession, getStats } from "./api.js";
-import { Series } from "./series.js";
+import { firstToken, Series } from "./series.js";
 
 const HISTORY = 1000;
 const RECORDS_MAX = 2000;
@@ -183,9 +183,10 @@ export class Store {
       for (const old of this.records.splice(0, RECORDS_MAX / 4)) this.byId.delete(old.request_id);
     }
     this.series.add(record, endOf(record, now_s));
-    if (record.backend && typeof record.ttft_ms === "number") {
+    const ttft_ms = firstToken(record);
+    if (record.backend && ttft_ms !== null) {
       const values = this.latencies.get(record.backend) ?? [];
-      values.push(record.ttft_ms);
+      values.push(ttft_ms);
       if (values.length > LATENCIES) values.shift();
       this.latencies.set(record.backend, values);
     }

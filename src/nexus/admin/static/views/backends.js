@@ -159,15 +159,16 @@ function buttons(store, backend, said) {
       if (sure) await run(() => act(backend.name, "drain"), `${name} is draining.`);
     }));
   }
-  if (backend.source !== "static") {
-    rows.push(button("Remove", "danger", async () => {
-      const sure = await confirmed({
-        title: `Remove ${name}?`,
-        text: "Nexus forgets it. Requests under way there are finished. It may be found again if discovery is on.",
-        action: "Remove",
-      });
-      if (sure) await run(() => removeBackend(backend.name), `${name} removed.`);
-    }));
-  }
+  const inFile = backend.source === "static";
+  rows.push(button("Remove", "danger", async () => {
+    const sure = await confirmed({
+      title: `Remove ${name}?`,
+      text: inFile
+        ? "Its entry is taken out of the configuration file, too. Requests under way there are finished."
+        : "Nexus forgets it. Requests under way there are finished. It may be found again if discovery is on.",
+      action: "Remove",
+    });
+    if (sure) await run(() => removeBackend(backend.name, inFile), `${name} removed.`);
+  }));
   return rows;
 }

@@ -14,7 +14,7 @@ export function firstSteps() {
       way("In a terminal", "nexus backends add http://localhost:11434"),
       way("In nexus.toml", '[[backends]]\nname = "ollama"\nurl = "http://localhost:11434"'),
       way("Nothing at hand? See it with made-up engines", "nexus demo")),
-    h("p", { class: "muted", text: "This page shows it as soon as it is there." }));
+    h("p", { class: "muted", text: "Servers at the usual ports of this machine are found without any of this, unless discovery is switched off. This page shows a server as soon as it is there." }));
 }
 
 function way(label, code) {
@@ -27,6 +27,7 @@ export function addForm() {
     id: "add-url", name: "url", type: "url", required: true, placeholder: "http://localhost:11434",
     autocomplete: "off", spellcheck: "false",
   });
+  const save = h("input", { type: "checkbox", id: "add-save" });
   const button = h("button", { class: "primary", text: "Add backend" });
   const said = h("p", { class: "said", role: "status" });
   const submit = async (event) => {
@@ -34,7 +35,7 @@ export function addForm() {
     button.disabled = true;
     setText(said, "Looking at the server…");
     try {
-      const backend = await addBackend({ url: url.value });
+      const backend = await addBackend({ url: url.value, ...(save.checked ? { save: true } : {}) });
       setText(said, `Added as ${plain(backend.name)}.`);
       url.value = "";
     } catch (failure) {
@@ -44,5 +45,6 @@ export function addForm() {
   };
   return h("form", { class: "add", on: { submit } },
     h("label", { for: "add-url", text: "Address of a server" }),
-    h("div", { class: "add-line" }, url, button), said);
+    h("div", { class: "add-line" }, url, button),
+    h("label", { class: "check", for: "add-save" }, save, "Keep it after a restart: write it to the configuration file, too"), said);
 }

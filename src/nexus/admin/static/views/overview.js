@@ -4,6 +4,7 @@ import { LineChart } from "../charts.js";
 import { badge, dressOutcome, dressStatus } from "../words.js";
 import { fill, h, keyed, setText } from "../dom.js";
 import { compact, count, ms, percent, plain, rate } from "../format.js";
+import { lastWhole } from "../series.js";
 import { firstSteps } from "./firststeps.js";
 
 const NOW_S = 10;
@@ -32,7 +33,7 @@ export class OverviewView {
         format: rate,
       }),
       new LineChart({
-        title: "Time to first token",
+        title: "Time to first token of streams",
         lines: [{ label: "p50", tone: "tone-1" }, { label: "p95", tone: "tone-2" }],
         format: ms,
       }),
@@ -45,22 +46,22 @@ export class OverviewView {
     this.fleet = h("ul", { class: "fleet" });
     this.totals = h("dl", { class: "facts columns" });
     this.first = h("div");
-    this.element = h("div", { class: "stack" },
-      h("h1", { class: "hidden-text", text: "Overview" }),
-      this.first,
+    this.figures = h("div", { class: "stack", hidden: true },
       h("section", { class: "panel tiles", "aria-label": "Figures" },
         Object.values(this.tiles).map(({ element }) => element)),
       h("div", { class: "grid charts" }, this.charts.map(({ element }) => element)),
       h("div", { class: "grid halves" },
         h("section", { class: "panel" }, h("h2", { text: "Fleet" }), this.fleet),
         h("section", { class: "panel" }, h("h2", { text: "Since the start" }), this.totals)));
+    this.element = h("div", { class: "stack" },
+      h("h1", { class: "hidden-text", text: "Overview" }), this.first, this.figures);
   }
 
   update() {
     const { store, tiles } = this;
     if (!store.synced) return;
     const now_s = Date.now() / 1000;
-    const now = store.series.point(Math.floor(now_s), NOW_S);
+    const now = store.series.point(lastWhole(now_s), NOW_S);
     const recent = store.series.total(now_s, WINDOW_S);
     const { requests, tokens } = store.stats;
     put(tiles.rate, rate(now.calls), `${count(requests.total)} since the start`);
@@ -75,6 +76,8 @@ export class OverviewView {
     put(tiles.backends, `${healthy.length} of ${counted.length}`,
       `healthy, ${count(models.size)} ${models.size === 1 ? "model" : "models"}`);
 
+    // A gateway that has nothing to show yet says what to do, and no more.
+    this.figures.hidden = store.backends.length === 0 && requests.total === 0;
     const { times, ...columns } = store.series.columns(now_s);
     const [calls, errors, ttft, rates] = this.charts;
     calls.update(times, [columns.calls]);

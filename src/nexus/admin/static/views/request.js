@@ -67,7 +67,7 @@ export class RequestView {
           fact("Model asked for", record.model),
           served ? fact("Model that answered", record.served_model) : null,
           fact("Status", record.status || "none: the client had left"),
-          fact("Time to first token", ms(record.ttft_ms)),
+          fact("Time to first token", record.stream ? ms(record.ttft_ms) : "not streamed"),
           fact("Duration", ms(record.duration_ms)),
           fact("Tokens in", count(record.tokens?.prompt)),
           fact("Tokens out", record.tokens?.completion == null && record.tokens?.estimated != null

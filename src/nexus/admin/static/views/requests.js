@@ -2,6 +2,7 @@
 
 import { h, keyed, setAttribute, setText } from "../dom.js";
 import { clock, count, ms, plain } from "../format.js";
+import { firstToken } from "../series.js";
 import { endOf } from "../store.js";
 import { badge, dressOutcome, OUTCOMES } from "../words.js";
 
@@ -31,7 +32,7 @@ export class RequestsView {
         h("table", { class: "rows" },
           h("caption", { class: "hidden-text", text: "Finished requests, newest first" }),
           h("thead", null, h("tr", null,
-            column("Finished"), column("Model"), column("Backend"), column("Why there", "wide"),
+            column("Finished"), column("Model"), column("Backend", "wide"), column("Why there", "wide"),
             column("Attempts", "wide number"), column("Outcome"), column("First token", "wide number"),
             column("Duration", "number"), column("Tokens", "wide number"))),
           this.body)),
@@ -84,13 +85,14 @@ function row(record) {
     if (!event.target.closest("a") && getSelection().isCollapsed) location.hash = href;
   } } },
     h("td", { class: "figure" }, h("a", { href, "aria-label": `${time}, details`, text: time })),
-    h("td", null, name(record.model), served ? h("span", { class: "under muted name", text: `served ${plain(served)}` }) : null),
-    h("td", null, name(record.backend)),
+    h("td", null, name(record.model), served ? h("span", { class: "under muted name", text: `served ${plain(served)}` }) : null,
+      h("span", { class: "narrow under muted", text: plain(record.backend) })),
+    h("td", { class: "wide" }, name(record.backend)),
     h("td", { class: "wide" }, record.reason ? h("span", { class: "tag", text: plain(record.reason) }) : "–"),
     h("td", { class: "wide number figure", text: count(tries) }),
     h("td", null, dressOutcome(badge(), record.outcome),
       h("span", { class: "status figure", text: record.status ? String(record.status) : "" })),
-    h("td", { class: "wide number figure", text: ms(record.ttft_ms) }),
+    h("td", { class: "wide number figure", text: ms(firstToken(record)) }),
     h("td", { class: "number figure", text: ms(record.duration_ms) }),
     h("td", { class: "wide number figure" }, tokensOf(record)));
 }
