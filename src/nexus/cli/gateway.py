@@ -146,8 +146,8 @@ class Gateway:
             plain = "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error)
             hint = ": it speaks http, not https" if plain else f": {error.reason or error}"
             raise Failure(f"no secure connection to {place}{hint}") from None
-        except ConnectionError:
-            raise Failure(f"{place} broke the connection off") from None
+        except (ConnectionError, http.client.IncompleteRead):
+            raise Failure(f"{place} broke off: the gateway ended, or the way to it did") from None
         except http.client.HTTPException:
             raise self.stranger() from None
         except OSError as error:

@@ -177,7 +177,7 @@ def test_https_to_a_gateway_without(runner: CliRunner, start: Start) -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (b"", "broke the connection off"),
+        (b"", "broke off"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "is not a Nexus gateway"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", "is not a Nexus gateway"),
         (b"HTTP/1.1 200 OK\r\n" + b"x" * 70_000, "is not a Nexus gateway"),
@@ -233,3 +233,25 @@ def test_the_key_is_never_shown(runner: CliRunner, monkeypatch: pytest.MonkeyPat
     address = find_address("http://x")
     assert address.admin_key == "secret"
     assert "secret" not in f"{address!r} {address}"
+
+
+EVENT = b'data: {"choices": [{"delta": {"content": "Half"}}]}\n\n'
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b"ff\r\ndata: {", b"zz\r\n", b"0\r\n\r\n"], ids=["gone", "cut", "bad", "ended"]
+)
+def test_a_gateway_that_dies_while_it_answers(runner: CliRunner, start: Start, rest: bytes) -> None:
+    """What came is shown, and that it broke off is said; exit 1, no traceback."""
+
+    def act(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(HEAD + CHUNK + rest)
+
+    url = f"127.0.0.1:{start(act).port}"
+    result = runner.invoke(main, ["chat", "m", "Hi", "--gateway", url])
+    assert (result.exit_code, result.stdout) == (1, "Half\n")
+    assert "broke off" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
