@@ -125,17 +125,19 @@ def gateway_running(
     engines: Mapping[str, FakeEngine],
     *,
     settings: str = "[server]\nport = 0\n",
+    discovery: str = "enabled = false",
     **variables: str,
 ) -> Iterator[Stage]:
     """``nexus serve`` in front of ``engines``, ready when all are healthy; ends with exit code 0.
 
-    ``settings`` begin its configuration file; ``variables`` are its environment's.
+    ``settings`` begin its configuration file, ``discovery`` is that section of it; ``variables``
+    are its environment's.
     """
     file = home / "gateway.toml"
     backends = "".join(
         f'[[backends]]\nname = "{name}"\nurl = "{engine.url}"\n' for name, engine in engines.items()
     )
-    file.write_text(f"{settings}\n[discovery]\nenabled = false\n\n{backends}")
+    file.write_text(f"{settings}\n[discovery]\n{discovery}\n\n{backends}")
     process = Process(
         [NEXUS, "serve", "--config", str(file)],
         home / "gateway.log",
