@@ -159,13 +159,19 @@ def test_a_taken_port_is_one_warning(network: Network) -> None:
     assert len(browser.events("mdns_unavailable")) == 1
 
 
-@pytest.mark.parametrize("change", ["ipv6_later", "another_interface", "another_address"])
+@pytest.mark.parametrize(
+    "change", ["ipv6_later", "another_interface", "another_address", "plugged_in"]
+)
 def test_interfaces_may_change(network: Network, change: str) -> None:
     """An address that comes later, an interface that is replaced by another with the same address,
-    a new network: adverts are still seen, and our own advert is announced there."""
+    a new network, an interface that was down: adverts are still seen, and our own advert is
+    announced there."""
     host, looker = network.machine(), network.machine()
-    if change == "ipv6_later":
+    if change in ("ipv6_later", "plugged_in"):
         looker.ipv6(on=False)
+    if change == "plugged_in":
+        looker.add_bridges(1)
+        looker.link(up=False)
     browser = Browser(looker, "--announce", "0.0.0.0", "--id", "abc")
     browser.wait("mdns_announced")
     if change == "ipv6_later":
@@ -175,6 +181,8 @@ def test_interfaces_may_change(network: Network, change: str) -> None:
         return
     if change == "another_interface":
         looker.replace_interface()
+    elif change == "plugged_in":
+        looker.link(up=True)
     else:
         looker.move_to("10.78.0.2")
         host.move_to("10.78.0.1")

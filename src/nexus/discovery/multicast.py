@@ -62,8 +62,8 @@ class Multicast:
         self._zeroconf: AsyncZeroconf | None = None
         self._task: asyncio.Task[None] | None = None
         self._own: tuple[OwnAddress, ...] = ()
-        self._joined: dict[str, OwnAddress] = {}
-        self._mute: frozenset[OwnAddress] = frozenset()
+        self._found: tuple[OwnAddress, ...] = ()
+        self._joined: Sequence[OwnAddress] = ()
         self._neighbours = Neighbours()
         self._ready = False
         self._warned = False
@@ -114,9 +114,8 @@ class Multicast:
         from zeroconf.asyncio import AsyncZeroconf
 
         own = self._addresses()
-        found = multicast_addresses(own)
-        usable = _that_send(found)
-        self._mute = frozenset(found) - frozenset(usable)
+        self._found = multicast_addresses(own)
+        usable = _that_send(self._found)
         has_v6 = any(":" in one.address for one in usable)
         self._zeroconf = zeroconf = AsyncZeroconf(
             interfaces=_choices(usable),
@@ -125,7 +124,7 @@ class Multicast:
         await zeroconf.zeroconf.async_wait_for_start(_OPEN_S)
         self._guard(own)
         self._own = own
-        self._joined = {one.address: one for one in usable}
+        self._joined = usable
         if self._warned:
             self._log.info("mdns_available", interfaces=_names(usable))
         else:
@@ -141,25 +140,25 @@ class Multicast:
         assert zeroconf is not None
         own = self._addresses()
         found = multicast_addresses(own)
-        usable = {one.address: one for one in found if one not in self._mute}
         # An address still being checked for duplicates (IPv6) cannot be bound: tried again.
-        whole = len(zeroconf.zeroconf.engine.senders) >= len(usable)
-        if own == self._own and usable == self._joined and whole:
+        whole = len(zeroconf.zeroconf.engine.senders) >= len(self._joined)
+        changed = own != self._own or found != self._found
+        if whole and not changed:
             return
-        if not usable:
-            raise OSError("no network interface is up")
+        usable = _that_send(found) if changed else self._joined
         for user in list(self._users):
             user.moving(own)
-        kept = [one for one in usable.values() if self._joined.get(one.address, one) == one]
-        if len(kept) < len(usable):
-            await zeroconf.async_update_interfaces(_choices(kept))
-        await zeroconf.async_update_interfaces(_choices(usable.values()))
+        before = {one.address for one in self._joined}
+        same = [one for one in usable if one in self._joined or one.address not in before]
+        if len(same) < len(usable):
+            await zeroconf.async_update_interfaces(_choices(same))
+        await zeroconf.async_update_interfaces(_choices(usable))
         self._guard(own)
-        moved = own != self._own or len(zeroconf.zeroconf.engine.senders) >= len(usable)
         self._own = own
+        self._found = found
         self._joined = usable
-        if moved:
-            self._log.debug("mdns_moved", interfaces=_names(usable.values()))
+        if changed or len(zeroconf.zeroconf.engine.senders) >= len(usable):
+            self._log.debug("mdns_moved", interfaces=_names(usable))
             for user in list(self._users):
                 await user.moved(own)
 
@@ -177,7 +176,7 @@ class Multicast:
         zeroconf, self._zeroconf = self._zeroconf, None
         self._ready = False
         self._own = ()
-        self._joined = {}
+        self._joined = ()
         if zeroconf is None:
             return
         for user in list(self._users):
