@@ -4,6 +4,7 @@ process, a real browser."""
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -36,12 +37,13 @@ _FLAGS = (
     "--disable-sync",
 )
 DEADLINE_S = 15.0
-_SETTINGS = "\n[discovery]\nenabled = false\n\n[health_check]\ninterval_seconds = 1\n\n"
+_HEALTH = "\n[health_check]\ninterval_seconds = 1\n\n"
 
 
 class Stage:
     """Engines, a gateway in front of them, and clients. A context manager.
 
+    With ``found`` the engines are not named but found by a scan, and wait for approval.
     ``settings`` is more text for the gateway's ``file``, ``environment`` what it finds set.
     """
 
@@ -51,16 +53,18 @@ class Stage:
         engines: Sequence[FakeEngine] = (),
         *,
         settings: str = "",
+        found: bool = False,
         environment: dict[str, str] | None = None,
     ) -> None:
         self.engines = list(engines)
         self.file = folder / "nexus.toml"
         self._settings = settings
+        self._found = found
         self._environment = environment or {}
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._gateway: NexusProcess | None = None
-        self._key = ""
+        self._http: httpx.AsyncClient | None = None
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -68,7 +72,7 @@ class Stage:
         try:
             for engine in self.engines:
                 self.run(engine.start())
-            self.file.write_text(self._settings + _SETTINGS + self._backends())
+            self.file.write_text(self._settings + _HEALTH + self._backends())
             self.start()
         except BaseException:
             self.__exit__()
@@ -77,6 +81,8 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        if self._http is not None:
+            self.run(self._http.aclose())
         for engine in self.engines:
             self.run(engine.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -84,6 +90,9 @@ class Stage:
         self._loop.close()
 
     def _backends(self) -> str:
+        if self._found:
+            ports = [engine.port for engine in self.engines]
+            return f'[discovery]\nmdns = false\nscan_ports = {ports}\nauto_approve = "never"\n'
         tables = [
             f"[[backends]]\nname = {json.dumps(engine.name)}\nurl = {json.dumps(engine.url)}\n"
             f'type = "{engine.dialect}"\n'
@@ -100,17 +109,16 @@ class Stage:
     def start(self) -> None:
         """Starts the gateway, again on the port it had, and waits for its backends."""
         port = self.url.rpartition(":")[2] or "0"
-        os.environ.update(self._environment)
-        try:
-            process = NexusProcess("serve", "--config", str(self.file), "--port", port)
-            self._gateway = process.__enter__()
-        finally:
-            for name in self._environment:
-                del os.environ[name]
+        environment = {"NEXUS_DISCOVERY__ENABLED": str(self._found).lower(), **self._environment}
+        process = NexusProcess(
+            "serve", "--config", str(self.file), "--port", port, environment=environment
+        )
+        self._gateway = process.__enter__()
         self.url = process.said("listening")["url"]
+        named = 0 if self._found else len(self.engines)
         self.until(
-            lambda: self.get("/health", key=None)["backends"]["healthy"] == len(self.engines),
-            "every backend healthy",
+            lambda: self.get("/health", key=None)["backends"]["healthy"] == named,
+            "every named backend healthy",
         )
 
     def stop(self) -> None:
@@ -145,8 +153,9 @@ class Stage:
 
     async def _call(self, model: str, **fields: Any) -> httpx.Response:
         body = {"model": model, "messages": [{"role": "user", "content": "Hi there"}], **fields}
-        async with httpx.AsyncClient(base_url=self.url, timeout=DEADLINE_S) as client:
-            return await client.post("/v1/chat/completions", json=body)
+        if self._http is None:  # one for all calls: making one costs more than a call
+            self._http = httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False)
+        return await self._http.post(f"{self.url}/v1/chat/completions", json=body)
 
     @contextlib.contextmanager
     def traffic(self, *models: str, pause_s: float = 0.05) -> Iterator[None]:
@@ -160,6 +169,7 @@ class Stage:
         finally:
             for client in clients:
                 client.cancel()
+            concurrent.futures.wait(clients, DEADLINE_S)
 
     async def _client(self, model: str, pause_s: float) -> None:
         turn = 0
