@@ -210,14 +210,15 @@ class Directory:
         self, server: FoundServer, backend: Backend, named: list[Backend], now_s: float
     ) -> None:
         """Looks after a server that is a backend."""
+        in_use = self._place_in_use(server, backend)
+        for twin in named:
+            if is_backend(in_use, twin, self._outside):
+                self._yield_to(server, twin)
+                return
         if server.gone_at_s is not None:
             if now_s - server.gone_at_s >= self._policy.grace_s:
                 self._forget(server, "gone for the grace period")
             return
-        for twin in named:
-            if is_backend(server.place, twin, self._outside):
-                self._yield_to(server, twin)
-                return
         if backend.status is not BackendStatus.UNHEALTHY:
             server.ill_since_s = None
             return
@@ -240,9 +241,8 @@ class Directory:
         sighting = server.sighting
         url = url_of(address, sighting.port, sighting.base_path)
         if server.name is not None:
-            if url != server.url:
+            if url != server.url and self._outside.move(server.name, url):
                 server.url = url
-                self._outside.move(server.name, url)
             return
         # What an advert says of the engine counts where asking cannot tell; else the checks find it
         # out, now and whenever another engine has taken its place.
@@ -305,6 +305,14 @@ class Directory:
             if backend.name != server.name and is_backend(server.place, backend, self._outside):
                 return backend
         return None
+
+    def _place_in_use(self, server: FoundServer, backend: Backend) -> Place:
+        """Where its backend is reached, which is not yet where it has moved to."""
+        if server.url in server.urls:
+            return server.place
+        address = backend.address
+        who = identity(self._outside.addresses_of(address.host), self._outside.is_own)
+        return who, address.port, address.base_path
 
     def _trusts(self, server: FoundServer, address: str) -> bool:
         """Whether it is used unasked. All of this machine's addresses are as good as loopback."""

@@ -175,8 +175,8 @@ class Outside(Protocol):
     def remove(self, name: str, why: str) -> None:
         """Forget a backend."""
 
-    def move(self, name: str, url: str) -> None:
-        """The backend is to be reached elsewhere now."""
+    def move(self, name: str, url: str) -> bool:
+        """The backend is to be reached elsewhere now; whether that could be done."""
 
     def suspect(self, name: str) -> None:
         """Backend ``name`` may be down: check it now."""

@@ -276,17 +276,18 @@ class Discovery:
             self._fleet.forget_backend(name)
             self._log.info("backend_removed", backend=name, reason=why)
 
-    def move(self, name: str, url: str) -> None:
+    def move(self, name: str, url: str) -> bool:
         """It has another address now; one that a configuration has named is where that says."""
         backend = self._fleet.backends().get(name)
         if backend is not None and backend.spec.source.named_by_operator:
-            return
+            return False
         try:
             self._fleet.move_backend(name, url)
         except (KeyError, ValueError) as error:
             self._log.info("discovery_ignored", kind="known", url=url, why=str(error))
-        else:
-            self._log.info("backend_moved", backend=name, url=url)
+            return False
+        self._log.info("backend_moved", backend=name, url=url)
+        return True
 
     def suspect(self, name: str) -> None:
         """Has a backend checked now."""

@@ -162,11 +162,12 @@ class World:
         del self.fleet[name]
         self.events.append(("remove", name))
 
-    def move(self, name: str, url: str) -> None:
+    def move(self, name: str, url: str) -> bool:
         before = self.fleet[name]
         spec = replace(before.spec, url=url)
         self.fleet[name] = replace(before, spec=spec, address=parse_backend_url(url))
         self.events.append(("move", name))
+        return True
 
     def suspect(self, name: str) -> None:
         self.suspected.append(name)
