@@ -248,3 +248,15 @@ async def looked(run: Running) -> None:
     """Everything that can be seen was seen and asked."""
     await run.gateway.discovery.scan_now()
     await eventually(lambda: not run.gateway.discovery.asking, "all asked")
+
+
+async def test_after_a_sleep_it_looks_again() -> None:
+    """The next look would come in half a minute; the machine woke up, so it comes now."""
+    with socket.create_server(("127.0.0.1", 0)) as placeholder:
+        port = placeholder.getsockname()[1]
+    async with finding(discovery={"scan_ports": (port,)}) as run:
+        await looked(run)
+        assert not run.gateway.backends()
+        async with FakeEngine(dialect="vllm", port=port):
+            run.gateway.checker._on_wake()  # type: ignore[misc]
+            await found(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 
 from nexus.discovery.nearness import Nearness, nearness
@@ -16,10 +16,16 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Resolver:
-    """Remembers what names were last resolved to; asks again after ``fresh_s`` seconds."""
+    """Remembers what names were last resolved to; asks again after ``fresh_s`` seconds.
 
-    def __init__(self, fresh_s: float) -> None:
+    ``resolve`` finds the addresses of a name; raises ``OSError`` when there are none.
+    """
+
+    def __init__(
+        self, fresh_s: float, resolve: Callable[[str], Awaitable[Iterable[str]]] | None = None
+    ) -> None:
         self._fresh_s = fresh_s
+        self._resolve = resolve or _system
         self._known: dict[str, tuple[str, ...]] = {}
         self._asked_at_s: dict[str, float] = {}
         self._asking: set[asyncio.Task[None]] = set()
@@ -43,7 +49,7 @@ class Resolver:
             if now_s - self._asked_at_s.get(host, -self._fresh_s) < self._fresh_s:
                 continue
             self._asked_at_s[host] = now_s
-            asked.append(asyncio.ensure_future(self._resolve(host)))
+            asked.append(asyncio.ensure_future(self._learn(host)))
         self._asking.update(asked)
         for task in asked:
             task.add_done_callback(self._asking.discard)
@@ -55,10 +61,15 @@ class Resolver:
         for task in self._asking:
             task.cancel()
 
-    async def _resolve(self, host: str) -> None:
-        loop = asyncio.get_running_loop()
+    async def _learn(self, host: str) -> None:
         try:
-            infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            addresses = await self._resolve(host)
         except (OSError, UnicodeError):
-            infos = []  # what is no name, or not known, is no server that was found
-        self._known[host] = tuple(dict.fromkeys(str(info[4][0]) for info in infos))
+            addresses = ()  # what is no name, or not known, is no server that was found
+        self._known[host] = tuple(dict.fromkeys(addresses))
+
+
+async def _system(host: str) -> list[str]:
+    loop = asyncio.get_running_loop()
+    infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(info[4][0]) for info in infos]
