@@ -151,11 +151,13 @@ class Stage:
         """One chat completion."""
         return self.run(self._call(model, **fields))
 
-    async def _call(self, model: str, **fields: Any) -> httpx.Response:
+    async def _call(
+        self, model: str, *, headers: dict[str, str] | None = None, **fields: Any
+    ) -> httpx.Response:
         body = {"model": model, "messages": [{"role": "user", "content": "Hi there"}], **fields}
         if self._http is None:  # one for all calls: making one costs more than a call
             self._http = httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False)
-        return await self._http.post(f"{self.url}/v1/chat/completions", json=body)
+        return await self._http.post(f"{self.url}/v1/chat/completions", json=body, headers=headers)
 
     @contextlib.contextmanager
     def traffic(self, *models: str, pause_s: float = 0.05) -> Iterator[None]:

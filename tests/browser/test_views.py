@@ -287,6 +287,16 @@ def test_requests_are_listed_as_they_end(stage: Stage, screen: Screen) -> None:
     assert "200" in text
 
 
+def test_calls_of_one_request_id_are_all_shown(stage: Stage, screen: Screen) -> None:
+    """A client that gives every call the same id has each of them listed."""
+    page = screen.open("requests")
+    same = {"x-request-id": "9b2f3c64-5e5c-4b8e-9a52-6f0f3a7b1c2d"}
+    for _ in range(3):
+        assert stage.call("solo", headers=same).headers["x-request-id"] == same["x-request-id"]
+    page.get_by_label("Filter requests").fill(same["x-request-id"])
+    expect(page.locator("tbody tr")).to_have_count(3)
+
+
 def test_requests_are_filtered_and_held(stage: Stage, screen: Screen) -> None:
     """By text and outcome the list equals the history's; while paused nothing is added."""
     stage.call("solo")

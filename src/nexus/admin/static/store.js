@@ -27,7 +27,7 @@ export class Store {
     this.backends = [];
     this.models = [];
     this.records = [];
-    this.byId = new Map();
+    this.known = new Set();
     this.latencies = new Map();
     this.series = new Series();
     this.listeners = new Set();
@@ -146,10 +146,9 @@ export class Store {
     Object.assign(this, { stats, backends, models, health, synced: true });
     const now_s = Date.now() / 1000;
     const oldest = history[history.length - 1];
-    // Less than a full history is all there ever was.
-    const whole = history.length < HISTORY;
-    const gap = !whole && !this.byId.has(oldest.request_id);
-    this.series.knownSince(whole ? now_s - stats.uptime_seconds : endOf(oldest, now_s), gap);
+    const whole = history.length >= stats.requests.total;
+    const since_s = whole ? now_s - stats.uptime_seconds : oldest ? endOf(oldest, now_s) : now_s;
+    this.series.knownSince(since_s, !whole && !(oldest && this.known.has(keyOf(oldest))));
     for (const record of history.reverse()) this.record(record);
     this.changed();
   }
@@ -175,12 +174,12 @@ export class Store {
   }
 
   record(record) {
-    if (!record || typeof record.request_id !== "string" || this.byId.has(record.request_id)) return;
+    if (!record || typeof record.request_id !== "string" || this.known.has(keyOf(record))) return;
     const now_s = Date.now() / 1000;
-    this.byId.set(record.request_id, record);
+    this.known.add(keyOf(record));
     this.records.push(record);
     if (this.records.length > RECORDS_MAX) {
-      for (const old of this.records.splice(0, RECORDS_MAX / 4)) this.byId.delete(old.request_id);
+      for (const old of this.records.splice(0, RECORDS_MAX / 4)) this.known.delete(keyOf(old));
     }
     this.series.add(record, endOf(record, now_s));
     const ttft_ms = firstToken(record);
@@ -228,6 +227,9 @@ function parsed(text) {
     return null;
   }
 }
+
+/** What tells calls apart: a client may give several the same request id. */
+export const keyOf = ({ request_id, at }) => `${at} ${request_id}`;
 
 /** When a call ended, Unix seconds; never later than now, whatever the clocks say. */
 export function endOf(record, now_s) {

@@ -27,7 +27,7 @@ export class RequestView {
   }
 
   async load() {
-    const known = this.store.byId.get(this.id);
+    const known = this.store.records.findLast(({ request_id }) => request_id === this.id);
     try {
       this.record = await getRecord(this.id);
     } catch (failure) {

@@ -3,7 +3,7 @@
 import { h, keyed, setAttribute, setText } from "../dom.js";
 import { clock, count, ms, plain } from "../format.js";
 import { firstToken } from "../series.js";
-import { endOf } from "../store.js";
+import { endOf, keyOf } from "../store.js";
 import { badge, dressOutcome, OUTCOMES } from "../words.js";
 
 const ROWS_MAX = 150;
@@ -61,7 +61,7 @@ export class RequestsView {
       matching += 1;
       if (shown.length < ROWS_MAX) shown.push(record);
     }
-    keyed(this.body, shown, ({ request_id }) => request_id, row, () => {});
+    keyed(this.body, shown, keyOf, row, () => {});
     const some = shown.length < matching ? `The newest ${count(shown.length)} of ${count(matching)}` : count(matching);
     setText(this.summary, records.length === 0
       ? "No request has finished yet. Send one from the playground, or point a client at this gateway's /v1."
