@@ -37,6 +37,19 @@ def test_by_the_configuration_with_a_key(tmp_path: Path) -> None:
             assert "sesame" not in missing.err + wrong.err + right.out + right.err
 
 
+def test_the_key_stays_on_this_machine(tmp_path: Path) -> None:
+    """A configuration that happens to lie in the working directory cannot have the key sent to
+    another machine, nor any variable that it calls the key."""
+    (tmp_path / "nexus.toml").write_text(
+        '[server]\nhost = "192.0.2.1"\nadmin_key_env = "SOMETHING"\n'
+    )
+    for key in ("SOMETHING", "NEXUS_ADMIN_KEY"):
+        done = run_nexus(tmp_path, "stats", NEXUS_GATEWAY="", **{key: "sesame"})
+        assert (done.code, done.out) == (1, "")
+        assert "no address of this machine" in done.err
+        assert "sesame" not in done.err
+
+
 def test_by_tls(tmp_path: Path) -> None:
     """A certificate of an authority of one's own: --ca names it, --insecure does without, and
     beside the configuration neither is needed."""

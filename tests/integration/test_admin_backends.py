@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,6 +204,40 @@ async def test_a_change_keeps_the_key() -> None:
     async with FakeEngine(name="a") as one, running(spec_of(one, api_key="sk-1")) as run:
         await run.client.patch(f"{BACKENDS}/a", json={"priority": 7})
         assert run.gateway.store.snapshot.backends["a"].spec.api_key == "sk-1"
+
+
+async def test_credentials_stay_behind_when_a_found_backend_moves() -> None:
+    """Anyone on the network can announce that a found backend is elsewhere now: what the operator
+    gave for the old address does not follow, and a later change does not bring it back."""
+    async with (
+        FakeEngine(name="a") as one,
+        FakeEngine(name="b") as two,
+        running(spec_of(one, source=Source.MDNS)) as run,
+    ):
+        gateway = run.gateway
+        given = {"headers": {"x-key": "s3cret"}, "query": {"k": "s3cret"}, "priority": 7}
+        answer = await run.client.patch(
+            f"{BACKENDS}/a", json={**given, "forward_authorization": True}
+        )
+        assert answer.status_code == 200
+        gateway.move_backend("a", two.url)
+        await run.client.patch(f"{BACKENDS}/a", json={"zone": "attic"})
+        spec = gateway.store.snapshot.backends["a"].spec
+        assert (spec.url, spec.priority, spec.zone) == (two.url, 7, "attic")
+        assert (spec.headers, spec.query, spec.forwards_credentials) == ({}, {}, False)
+        await eventually(lambda: two.requests, "asked at its new address")
+        assert all(b"s3cret" not in str(asked.headers).encode() for asked in two.requests)
+
+
+@pytest.mark.parametrize("key", ["api_key_file", "tls_ca"])
+async def test_a_pipe_stops_nobody(key: str, tmp_path: Path) -> None:
+    """A file that would be waited for is refused at once, and the gateway goes on."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    async with FakeEngine(name="a") as one, running(one) as run:
+        answer = await run.client.patch(f"{BACKENDS}/a", json={key: str(pipe)})
+        assert answer.status_code == 400
+        assert "ordinary file" in message(answer)
 
 
 async def test_changes_that_are_refused() -> None:

@@ -10,7 +10,8 @@ from nexus.core.errors import ApiError
 
 __all__ = ["Gate"]
 
-_FREE_PATHS = frozenset({"/", "/admin/v1/session", "/admin/v1/session/"})
+_PAGES = frozenset({"/", "/dashboard"})
+_SIGN_IN = frozenset({"/admin/v1/session", "/admin/v1/session/"})
 
 
 class Gate:
@@ -52,7 +53,10 @@ class Gate:
         ``headers`` have lower-case names, ``path`` no query. The dashboard's pages and the place to
         sign in want no key, and all else.
         """
-        free = path in _FREE_PATHS or path == "/dashboard" or path.startswith("/dashboard/")
+        page = path in _PAGES or path.startswith("/dashboard/")
+        free = page or path in _SIGN_IN
+        if not page and _embedded(headers):
+            return ApiError.forbidden("Pages of another origin may not use the admin API.")
         signed_in = self.signed_in(headers, now_s)
         asked = "authorization" in headers and not signed_in and not free
         if asked and self._admin_key:
@@ -85,6 +89,17 @@ class Gate:
             self._failed.note(peer, now_s)
             raise ApiError.unauthorized("The admin key is wrong.")
         return self.sessions.open(now_s)
+
+
+def _embedded(headers: Mapping[str, str]) -> bool:
+    """Whether a page of another origin makes a browser ask (Fetch Metadata, W3C): an image or
+    script is asked for without an ``Origin``. To follow a link is a person's own wish."""
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return False
+    return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) != (
+        "navigate",
+        "document",
+    )
 
 
 def _too_many(wait_s: float) -> ApiError:

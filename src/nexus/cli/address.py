@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -54,6 +55,8 @@ def find_address(option: str | None, *, ca: str | None = None, insecure: bool = 
     else:
         found = _configured()
     key = os.environ.get("NEXUS_ADMIN_KEY", "").strip() or found.admin_key
+    if key and not found.named and not found.unix:
+        _refuse_elsewhere(found.url)
     return msgspec.structs.replace(found, ca=ca or "", insecure=insecure, admin_key=key)
 
 
@@ -90,6 +93,24 @@ def _configured() -> Address:
         named=False,
         admin_key=os.environ.get(variable, "").strip() if variable else "",
     )
+
+
+def _refuse_elsewhere(url: str) -> None:
+    """A configuration tells where a gateway of this machine listens. One that names another machine
+    (it lay in the folder that somebody unpacked) would have the key sent there."""
+    import socket
+
+    host = urlsplit(url).hostname or ""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, place in found:
+            with socket.socket(family, kind, protocol) as tried:
+                tried.bind(place)  # only an address of this machine lets itself be bound
+    except (OSError, UnicodeError):
+        raise Failure(
+            f"server.host of the configuration, {host}, is no address of this machine, so the "
+            "admin key is not sent there. If that is where the gateway is: --gateway URL."
+        ) from None
 
 
 def _server_section() -> tuple[ServerConfig, Path]:

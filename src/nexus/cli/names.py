@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ __all__ = ["complete_backends", "complete_models"]
 
 # Whoever presses TAB waits for this.
 _TIMEOUT_S = 0.5
+_PLAIN = re.compile(r"[\w./:@+=,%][\w./:@+=,%-]*")
 
 
 def complete_backends(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -35,5 +37,6 @@ def _ask(context: click.Context, path: str, key: str) -> list[str]:
     except click.ClickException:
         return []
     found = (row.get(key) for row in rows(answer, "data"))
-    # A name that the shell would take apart or act upon is none to offer.
-    return [name for name in found if isinstance(name, str) and name.isprintable()]
+    # Engines make up names, and bash puts what is completed on the command line as it is: what it
+    # would take apart or act upon is none to offer.
+    return [name for name in found if isinstance(name, str) and _PLAIN.fullmatch(name)]

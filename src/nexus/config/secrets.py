@@ -5,7 +5,9 @@ Nothing here puts a key, or what may be one in the wrong place, into a message.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,7 +62,11 @@ def _from_variable(
 
 def _from_file(path: Path, report: Report, at: tuple[str | int, ...]) -> str:
     try:
-        with path.open("rb") as file:
+        # Whoever opens a pipe without a writer waits for one, and so would every client.
+        with open(path, "rb", opener=_open_now) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                report(at, "the file is a pipe or device: a key is read from an ordinary file")
+                return ""
             key = file.read(_KEY_BYTES_MAX).decode().strip()
     except OSError as error:
         report(at, f"the file cannot be read: {error.strerror or type(error).__name__}")
@@ -73,3 +79,7 @@ def _from_file(path: Path, report: Report, at: tuple[str | int, ...]) -> str:
     elif (fault := header_value_fault(key)) is not None:
         report(at, f"the file {fault}")
     return key
+
+
+def _open_now(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)

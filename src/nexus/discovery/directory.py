@@ -241,9 +241,16 @@ class Directory:
         sighting = server.sighting
         url = url_of(address, sighting.port, sighting.base_path)
         if server.name is not None:
-            if url != server.url and self._outside.move(server.name, url):
-                server.url = url
-            return
+            if url == server.url:
+                return
+            if not pending or self._waits(server.name):
+                if self._outside.move(server.name, url):
+                    server.url = url
+                return
+            # What was trusted, or approved, is what was at the old address: anyone on the link can
+            # announce another under the same name.
+            self._outside.remove(server.name, "it moved to an address that waits for approval")
+            server.name = None
         # What an advert says of the engine counts where asking cannot tell; else the checks find it
         # out, now and whenever another engine has taken its place.
         advert_decides = pending or engine is EngineKind.GENERIC
@@ -317,6 +324,10 @@ class Directory:
     def _trusts(self, server: FoundServer, address: str) -> bool:
         """Whether it is used unasked. All of this machine's addresses are as good as loopback."""
         return may_be_used("127.0.0.1" if server.here else address, self._policy.auto_approve)
+
+    def _waits(self, name: str) -> bool:
+        """Whether this backend of ours waits for approval."""
+        return self._outside.backends()[name].status is BackendStatus.PENDING
 
     def _to_ask(self, server: FoundServer) -> tuple[str, ...]:
         """The addresses that may be asked: what waits for approval is not even talked to, except

@@ -390,6 +390,9 @@ def _read(raw: Json) -> tuple[BackendConfig, str]:
     for key in ("api_key_file", "tls_ca"):
         if getattr(config, key) and not Path(getattr(config, key)).is_absolute():
             found.report((key,), "give the file's whole path, from the root")
+    if config.tls_ca and Path(config.tls_ca).exists() and not Path(config.tls_ca).is_file():
+        # Reading a pipe would wait for its writer, and every client with it.
+        found.report(("tls_ca",), "is no ordinary file")
     key = read_backend_key(config, os.environ, found.report, ())
     if found.problems:
         raise FieldProblemsError(found.problems)

@@ -332,8 +332,28 @@ class Gateway:
         return [(name[0], name[1]) for name in names if isinstance(name, tuple)]
 
     def move_backend(self, name: str, url: str) -> None:
-        """Has a backend reached at ``url``. Raises ``KeyError``, ``ValueError``."""
-        self.change_backend(replace(self.store.snapshot.backends[name].spec, url=url))
+        """Has a found backend reached at ``url``. What the operator gave for the server that it was
+        (key, headers, query, the leave to forward credentials) does not go there: anyone on the
+        network can announce the move. Raises ``KeyError``, ``ValueError``."""
+        before = self.store.snapshot.backends[name].spec
+        forwards = self.config.discovery.forward_authorization
+        spec = replace(
+            before,
+            url=url,
+            api_key="",
+            headers={},
+            query={},
+            forward_authorization=True if forwards else None,
+        )
+        self.change_backend(spec)
+        self.backend_configs.pop(name, None)
+        if (before.api_key, before.headers, before.query) != ("", {}, {}):
+            self._log.warning(
+                "credentials_left_behind",
+                backend=name,
+                hint="its key, headers and query were for its old address: set them again, or name "
+                "the backend in [[backends]]",
+            )
 
     def forget_backend(self, name: str) -> None:
         """Takes a backend out; running calls finish. Raises ``KeyError``."""

@@ -250,6 +250,8 @@ def _masked(key: str, value: Any) -> Any:
         return _SECRET_TEXT.sub(lambda found: (found[1] or "") + _MASK, value)
     if isinstance(value, dict):
         return {name: _masked(str(name), inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(key, inner) for inner in value]
     return value
 
 
@@ -257,9 +259,10 @@ def _escape_controls(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """On a terminal, what a backend said must neither break the line nor steer the terminal."""
-    from nexus.telemetry.text import printable
+    from nexus.telemetry.text import harmless, printable
 
     for key, value in event.items():
-        if isinstance(value, str) and key not in ("exception", "stack"):
-            event[key] = printable(value)
+        if isinstance(value, str):
+            # A traceback is of several lines; its last one may quote what a backend said.
+            event[key] = (harmless if key in ("exception", "stack") else printable)(value)
     return event

@@ -69,9 +69,10 @@ def test_commands_and_options() -> None:
 def test_names_from_the_gateway(stand_in: StandIn) -> None:
     """Backends and models are offered by name; nothing that a shell could trip over, and nothing
     when no gateway runs."""
+    bad_names = (None, "$(reboot)", "`reboot`", "a;reboot", "a b", "--help", "~", "a|b", "a>b", "")
     stand_in.answers = {
         "/admin/v1/backends": (200, {"data": [{"name": "gpu"}, {"name": "g\nx"}, {"name": "mac"}]}),
-        "/v1/models": (200, {"data": [{"id": "llama3:8b"}, {"id": None}]}),
+        "/v1/models": (200, {"data": [{"id": "llama3:8b"}, *({"id": bad} for bad in bad_names)]}),
     }
     assert complete(stand_in.url, "backends", "drain", "g") == ["gpu"]
     assert complete(stand_in.url, "history", "--model", "") == ["llama3:8b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,13 @@ def test_a_directory_is_no_key_file(tmp_path: Path) -> None:
     """What cannot be opened is told, not raised."""
     _, told = read_keys({}, api_key_file=str(tmp_path))
     assert "cannot be read" in told
+
+
+def test_a_pipe_is_no_key_file(tmp_path: Path) -> None:
+    """Nobody waits for its writer: the gateway's loop would stand still."""
+    os.mkfifo(tmp_path / "key")
+    _, told = read_keys({}, api_key_file=str(tmp_path / "key"))
+    assert "ordinary file" in told
 
 
 def test_the_admin_key_is_read_from_its_variable() -> None:

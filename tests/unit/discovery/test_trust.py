@@ -67,6 +67,30 @@ def test_the_trusted_address_of_several_is_used() -> None:
     assert world.fleet["both"].status is not BackendStatus.PENDING
 
 
+@pytest.mark.parametrize("policy", ["private", "never"])
+def test_a_move_to_an_untrusted_address_waits_for_approval(policy: str) -> None:
+    """Who is trusted is who was at the old address: another advert under the same name gets its
+    calls only when the operator says so."""
+    world = World(auto_approve=policy)
+    world.answers = {PRIVATE: OLLAMA, PUBLIC: OLLAMA}
+    world.seen(advert("gpu", PRIVATE))
+    world.becomes("gpu", BackendStatus.HEALTHY)
+    world.seen(advert("gpu", PUBLIC))
+    assert world.found == {"gpu": f"http://{PUBLIC}:11434"}
+    assert world.fleet["gpu"].status is BackendStatus.PENDING
+
+
+def test_an_approved_server_is_approved_at_its_address() -> None:
+    """At a further public address it waits again; one that waits already is only moved."""
+    world = World()
+    world.seen(advert("far", PUBLIC))
+    world.seen(advert("far", "203.0.113.77"))
+    assert world.events == [("add", "far"), ("move", "far")]
+    world.becomes("far", BackendStatus.HEALTHY)
+    world.seen(advert("far", "203.0.113.78"))
+    assert world.fleet["far"].status is BackendStatus.PENDING
+
+
 def test_a_pending_one_goes_with_its_advert() -> None:
     """After the grace, as others do."""
     world = World(grace_s=5)

@@ -123,6 +123,7 @@ def test_no_secret_leaves(format: Any) -> None:  # noqa: A002
         admin_key="s3cret-d",
         Cookie="s3cret-e",
         text="key sk-s3cret-f0000",
+        problems=["Bearer s3cret-i", {"password": "s3cret-j"}],
     )
     try:
         raise ValueError("Bearer s3cret-g is refused")
@@ -148,9 +149,15 @@ def test_pretty_lines_cannot_be_broken_from_outside() -> None:
     """A backend's name or error with line feeds and escapes stays on one line."""
     out = io.StringIO()
     configure_logging("info", "pretty", {}, out)
-    get_logger("health").warning("backend_unhealthy", error="a\nb\x1b[2Jc", backend="g\r\nu")
+    log = get_logger("health")
+    log.warning("backend_unhealthy", error="a\nb\x1b[2Jc", backend="g\r\nu", all=["\x1b[2Jd"])
     assert out.getvalue().count("\n") == 1
-    assert "\x1b[2J" not in out.getvalue()
+    try:
+        raise ValueError("\x1b[2J\x9b2J\u202e it said")
+    except ValueError:
+        log.exception("fault")
+    assert "it said" in out.getvalue()
+    assert not {"\x1b", "\x9b", "\u202e", "\r"} & set(out.getvalue())
 
 
 def test_odd_values_are_written_somehow() -> None:
