@@ -152,7 +152,7 @@ def main() -> None:
         (f"read_answer, {len(_ANSWER)} B", _measure(lambda: read_answer(_ANSWER))),
         (f"EventBuffer.feed + Tap.watch, {len(_EVENT)} B", _measure(event)),
         ("AccessLog.write (the loop's part)", _log_write()),
-        ("json_line (the writer thread's part)", _measure(lambda: json_line(record))),
+        ("json_line (the writer thread's part)", _measure(lambda: json_line(record, bytearray()))),
     ]
     print(f"µs per step, Python {sys.version.split()[0]}")
     for name, figure in steps:

@@ -461,5 +461,6 @@ async def test_bytes_are_those_of_the_bodies() -> None:
             answer = await s.run.client.post(CHAT, content=data)
             sent += len(data)
             received += len(answer.content)
+        s.run.gateway.stats.settle()
         metrics = s.run.gateway.metrics
         assert (metrics.bytes_in, metrics.bytes_out) == (sent, received)

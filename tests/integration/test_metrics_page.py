@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -112,9 +113,9 @@ async def test_hostile_names_are_labels_that_can_be_read() -> None:
     async with FakeEngine() as engine, running(engine) as run:
         await run.client.post("/v1/chat/completions", json=chat())
         (record,) = run.records
+        run.gateway.stats.settle()
         for name in names:
-            record.served_model = name
-            run.gateway.metrics.record(record)
+            run.gateway.metrics.record(replace(record, served_model=name))
         text = (await run.client.get("/metrics")).text
         (family,) = (one for one in parse_text(text) if one.name == "nexus_requests")
         labels = {sample.labels["model"] for sample in family.samples}

@@ -31,7 +31,7 @@ class RouteReason(StrEnum):
     AFFINITY = "affinity"
 
 
-class RequestProfile(msgspec.Struct, frozen=True, kw_only=True):
+class RequestProfile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What routing needs to know of a request, and nothing else of it.
 
     ``endpoint`` is the path, e.g. ``/v1/chat/completions``. ``text_bytes`` counts the text of

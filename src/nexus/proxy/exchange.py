@@ -51,6 +51,7 @@ from nexus.proxy.retry import (
 from nexus.routing.plan import Plan, Scored
 from nexus.routing.profile import BodyView, read_profile
 from nexus.streams.tap import Tap, Terminal
+from nexus.telemetry.history import is_small
 from nexus.telemetry.record import AttemptRecord, CallRecord
 
 if TYPE_CHECKING:
@@ -203,7 +204,9 @@ class Exchange:
                 requires_messages=self.endpoint.requires_messages,
                 pin=pin,
             )
-        record.profile = profile = self.profile
+        profile = self.profile
+        # A short body may have been packed densely: what it held may be too big to keep.
+        record.profile = profile if encoding is None or is_small(profile) else None
         record.model = profile.model
         record.stream = profile.stream
         if self.profile.stream and self.endpoint.terminal is not Terminal.END:

@@ -102,7 +102,11 @@ class Gateway:
         self.metrics = Metrics(self._knows_model)
         self._metrics_app: AsgiApp | None = None
         self._recorder = Recorder(
-            self.stats, access_log, (self.metrics.record, self.history.add, self.events.record)
+            self.stats,
+            access_log,
+            (self.events.record,),
+            metrics=self.metrics,
+            history=self.history,
         )
         self.store = Store(traits_of=lambda kind: adapter_for(kind).traits, overrides=config.models)
         self.budget = Budget(server.max_buffered_bytes)

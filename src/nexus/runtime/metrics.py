@@ -101,6 +101,7 @@ class _Figures:
     def families(self) -> Iterator[Family]:
         """Every metric of the table, in its order."""
         gateway = self._gateway
+        gateway.stats.settle()
         metrics = gateway.metrics
         metrics.prune(gateway.store.snapshot.backends, time())
         samples: dict[str, list[Sample]] = {}
@@ -211,9 +212,7 @@ def _add_calls(
     for key, counts in metrics.calls.items():
         _, model, backend = key
         # All outcomes from the start: a rate sees the first error only if there was a zero before.
-        requests += [
-            ((*key, outcome.value), counts.outcomes.get(outcome, 0)) for outcome in Outcome
-        ]
+        requests += [((*key, outcome.value), counts.outcomes[outcome]) for outcome in Outcome]
         durations.append((key, counts.duration))
         if counts.ttft is not None:
             first_tokens.append((key, counts.ttft))

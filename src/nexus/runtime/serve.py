@@ -23,7 +23,7 @@ from nexus.telemetry.access import AccessLog
 from nexus.telemetry.logs import configure_logging, get_logger
 from nexus.telemetry.text import printable
 
-__all__ = ["run"]
+__all__ = ["run", "tune_collector"]
 
 _SERVERS = {
     EngineKind.OLLAMA: "an Ollama server",
@@ -89,7 +89,7 @@ async def serve(loaded: Loaded, source: ConfigSource | None = None) -> int:
         sys.stderr.write(f"nexus: {await _why_not(loaded, error)}\n")
         await gateway.stop()
         return 1
-    _tune_collector()
+    tune_collector()
     where = {"config": str(loaded.path)} if loaded.path else {}
     if not loaded.config.server.unix:
         where["dashboard"] = f"{gateway.url}/"
@@ -124,7 +124,7 @@ def _on_hangup(reloader: Reloader | None) -> None:
         reloader.ask()
 
 
-def _tune_collector() -> None:
+def tune_collector() -> None:
     """What is loaded now stays for good: the cycle collector need not look at it ever again, nor
     run every few requests for garbage that calls do not make (8 % of a request's CPU)."""
     gc.collect()

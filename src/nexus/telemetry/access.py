@@ -27,7 +27,7 @@ __all__ = ["AccessLog", "json_line", "pretty_line"]
 _QUEUE_LINES_MAX = 10_000
 # One write at a time takes this many lines: the writer holds the GIL while it encodes, so a batch
 # is kept well under a millisecond of the loop's time.
-_BATCH_LINES_MAX = 64
+_BATCH_LINES_MAX = 256
 
 
 class AccessLog:
@@ -84,6 +84,11 @@ class AccessLog:
         """Lines lost so far."""
         return self._overrun + self._lost
 
+    @property
+    def pending(self) -> int:
+        """Lines that are not written yet; those being written at this moment are not among them."""
+        return len(self._queue)
+
     def write(self, record: CallRecord) -> None:
         """Queues one line, unless ``muted``. Never blocks, never raises."""
         if self.muted:
@@ -122,36 +127,37 @@ class AccessLog:
     def _flush(self) -> None:
         queue = self._queue
         while queue:
-            lines: list[bytes] = []
+            lines = bytearray()
             dropped = self.dropped
             if dropped != self._told:
-                lines.append(_dropped_line(dropped - self._told))
+                lines += _dropped_line(dropped - self._told)
             taken = 0
             while queue and taken < _BATCH_LINES_MAX:
                 taken += 1
-                lines.append(self._encode_safely(queue.popleft()))
+                self._encode_safely(queue.popleft(), lines)
             try:
-                self._send(b"".join(lines))
+                self._send(lines)
                 self._told = dropped
             except (OSError, ValueError):  # ValueError: the stream was closed under us
                 self._lost += taken
 
-    def _encode_safely(self, record: CallRecord) -> bytes:
+    def _encode_safely(self, record: CallRecord, lines: bytearray) -> None:
         try:
-            return self._encode(record)
+            self._encode(record, lines)
         except Exception:  # an odd record costs its own line, never the thread
             self._lost += 1
-            return b""
 
 
-def _sender(stream: TextIO | BinaryIO) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+def _sender(
+    stream: TextIO | BinaryIO,
+) -> tuple[Callable[[bytes | bytearray], None], Callable[[], None]]:
     """How to write to ``stream``, and how to be done with it."""
     try:
         number = stream.fileno()
     except (OSError, AttributeError, ValueError):
         binary = cast("BinaryIO", getattr(stream, "buffer", stream))
 
-        def send(data: bytes) -> None:
+        def send(data: bytes | bytearray) -> None:
             binary.write(data)
             binary.flush()
 
@@ -160,7 +166,7 @@ def _sender(stream: TextIO | BinaryIO) -> tuple[Callable[[bytes], None], Callabl
     # Our own descriptor: the number of a stream that somebody closes would soon be another's.
     fd = os.dup(number)
 
-    def send_to_fd(data: bytes) -> None:
+    def send_to_fd(data: bytes | bytearray) -> None:
         view = memoryview(data)
         while view:
             try:
@@ -187,26 +193,31 @@ def _timestamp(at_s: float) -> str:
     return "%s.%03dZ" % (last[1], (at_s - whole) * 1000)  # noqa: UP031 - twice as fast
 
 
-_encode = msgspec.json.Encoder().encode
+_ENCODER = msgspec.json.Encoder()
+_encode = _ENCODER.encode
+_encode_into = _ENCODER.encode_into
+_COMMA = ord(",")
 
 
-def json_line(record: CallRecord) -> bytes:
-    """One JSON object and a line feed: the record's own fields, after those that every log line
-    begins with. JSON's escapes keep it on one line."""
+def json_line(record: CallRecord, lines: bytearray) -> None:
+    """Appends one JSON object and a line feed: the record's own fields, after those that every log
+    line begins with. JSON's escapes keep it on one line."""
+    begun = len(lines)
+    lines += (
+        f'{{"timestamp":"{_timestamp(record.at_s)}",'
+        '"level":"info","component":"access","event":"request"'
+    ).encode()
+    at = len(lines)
     try:
-        fields = _encode(record)
+        _encode_into(record, lines, at)
     except UnicodeEncodeError:  # a lone surrogate, which JSON from clients may carry
-        fields = _encode(_without_surrogates(msgspec.to_builtins(record)))
-    stamp = _timestamp(record.at_s).encode()
-    return b"".join(
-        (
-            b'{"timestamp":"',
-            stamp,
-            b'","level":"info","component":"access","event":"request",',
-            fields[1:],
-            b"\n",
-        )
-    )
+        del lines[at:]
+        lines += _encode(_without_surrogates(msgspec.to_builtins(record)))
+    except BaseException:
+        del lines[begun:]
+        raise
+    lines[at] = _COMMA  # the record's opening brace
+    lines += b"\n"
 
 
 def _without_surrogates(value: object) -> object:
@@ -219,8 +230,8 @@ def _without_surrogates(value: object) -> object:
     return value
 
 
-def pretty_line(record: CallRecord) -> bytes:
-    """One line for a person: when, what came of it, which model where, how long."""
+def pretty_line(record: CallRecord, lines: bytearray) -> None:
+    """Appends one line for a person: when, what came of it, which model where, how long."""
     model = record.served_model or record.model
     if record.model and record.model != model:
         model = f"{record.model} → {model}"
@@ -245,7 +256,7 @@ def pretty_line(record: CallRecord) -> bytes:
     parts.append(f"id {record.request_id}")
     if record.error:
         parts.append(f"error {record.error}")
-    return printable("  ".join(parts)).encode("utf-8", "backslashreplace") + b"\n"
+    lines += printable("  ".join(parts)).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _count(tokens: int | None) -> str:

@@ -8,46 +8,54 @@ bounded (:mod:`nexus.telemetry.recorder` cuts names and errors), so the ring's m
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from nexus.core.call import RequestProfile
 from nexus.telemetry.record import CallRecord
 
-__all__ = ["History", "call_view"]
+__all__ = ["History", "call_view", "is_small"]
 
 # What clients name in a request may be many and long; such a profile is not kept.
 _FIELDS_MAX = 64
 _FIELDS_CHARS_MAX = 4_096
 _PIN_CHARS_MAX = 256
+# What came in a body this short cannot be long.
+_BODY_BYTES_SMALL = 8_192
 
 
 class History:
-    """The last ``size`` finished calls (``telemetry.history_size``; 0 keeps none)."""
+    """The last ``size`` finished calls (``telemetry.history_size``; 0 keeps none).
 
-    __slots__ = ("_ring",)
+    ``settle`` is called before anything is read: whoever puts adding off catches up.
+    """
+
+    __slots__ = ("_ring", "settle")
 
     def __init__(self, size: int) -> None:
+        self.settle: Callable[[], None] = _settled
         self._ring: deque[CallRecord] = deque(maxlen=size)
 
     def __len__(self) -> int:
+        self.settle()
         return len(self._ring)
 
     def add(self, record: CallRecord) -> None:
         """One more finished call (a ``Sink``); the oldest one goes when there is no room."""
         profile = record.profile
-        if profile is not None:
-            fields = profile.fields
-            if (
-                len(fields) > _FIELDS_MAX
-                or (profile.pin is not None and len(profile.pin) > _PIN_CHARS_MAX)
-                or len("".join(fields)) > _FIELDS_CHARS_MAX
-            ):
-                record.profile = None
+        if (
+            profile is not None
+            and (record.bytes_in > _BODY_BYTES_SMALL or profile.pin is not None)
+            and not is_small(profile)
+        ):
+            record.profile = None
         self._ring.append(record)
 
     def resize(self, size: int) -> None:
         """Keeps ``size`` calls from now on, of the present ones the newest."""
+        self.settle()
         self._ring = deque(self._ring, maxlen=size)
 
     def view(
@@ -63,6 +71,7 @@ class History:
         ``backend``: that tried it; ``model``: that asked for it or was served by it; ``outcome``:
         that ended so. ``None`` leaves nothing out.
         """
+        self.settle()
         rows: list[dict[str, Any]] = []
         for record in reversed(self._ring):
             if len(rows) >= limit:
@@ -78,6 +87,7 @@ class History:
 
     def record(self, request_id: str) -> CallRecord | None:
         """The newest call of that request id; ``None`` when it is not (any more) known."""
+        self.settle()
         for record in reversed(self._ring):
             if record.request_id == request_id:
                 return record
@@ -102,6 +112,20 @@ class History:
                 {"backend": name, "score": round(score, 4)} for name, score in record.considered
             ],
         }
+
+
+def _settled() -> None:
+    """Nothing is put off."""
+
+
+def is_small(profile: RequestProfile) -> bool:
+    """Whether a profile may be kept: clients choose field names and pin."""
+    fields = profile.fields
+    return (
+        len(fields) <= _FIELDS_MAX
+        and len("".join(fields)) <= _FIELDS_CHARS_MAX
+        and len(profile.pin or "") <= _PIN_CHARS_MAX
+    )
 
 
 def _went_to(record: CallRecord, backend: str) -> bool:

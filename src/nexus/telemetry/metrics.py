@@ -10,6 +10,7 @@ for an hour and no longer exists is dropped.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Container
 
 from nexus.core.call import Outcome
@@ -48,7 +49,7 @@ class CallCounts:
     )
 
     def __init__(self) -> None:
-        self.outcomes: dict[Outcome, int] = {}
+        self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         self.duration = Histogram(_DURATION_S)
         self.ttft: Histogram | None = None
         self.per_token: Histogram | None = None
@@ -78,7 +79,7 @@ class BackendCounts:
     __slots__ = ("outcomes", "seen_s")
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, int] = {}
+        self.outcomes: dict[str, int] = defaultdict(int)
         self.seen_s = 0.0
 
 
@@ -132,8 +133,7 @@ class Metrics:
         if counts is None:
             counts = self._new_counts(key)
         outcome = record.outcome
-        outcomes = counts.outcomes
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        counts.outcomes[outcome] += 1
         counts.seen_s = seen_s = record.at_s
         counts.duration.observe(record.duration_ms * 1e-3)
         if outcome is Outcome.CANCELLED:
@@ -161,8 +161,7 @@ class Metrics:
             if backend is None:
                 backend = self._new_backend(name)
             backend.seen_s = seen_s
-            came_to = attempt.outcome
-            backend.outcomes[came_to] = backend.outcomes.get(came_to, 0) + 1
+            backend.outcomes[attempt.outcome] += 1
             if before:
                 if before == name:
                     self.retries += 1

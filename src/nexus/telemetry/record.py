@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["AttemptRecord", "CallRecord"]
 
 
-class AttemptRecord(msgspec.Struct, frozen=True):
+class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     """One attempt: at which backend, what it came to (``ok`` or a failure kind), the HTTP status
     (0: none), and how long it took, milliseconds."""
 

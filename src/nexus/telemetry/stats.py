@@ -1,6 +1,7 @@
 """Statistics: since the start, and over the last minute, five minutes and hour; ``GET /stats``.
 
-Counting is on the hot path and costs additions only; percentiles are computed when somebody asks.
+Counting costs additions only, and the recorder does it for many calls at once; whoever reads has
+everything counted first. Percentiles are computed when somebody asks.
 Since the start they are over the last calls that succeeded, exact; over a window they come from
 histograms (:mod:`nexus.telemetry.window` tells how exact).
 """
@@ -15,7 +16,7 @@ from typing import Any
 from nexus.core.call import Outcome
 from nexus.core.errors import FailureKind
 from nexus.telemetry.record import CallRecord
-from nexus.telemetry.window import WINDOWS, Slice, Timeline, bucket, bucket_percentile
+from nexus.telemetry.window import WINDOWS, Slice, Timeline, bucket, bucket_percentile, slice_number
 
 __all__ = ["UNKNOWN_MODEL", "Stats", "percentile"]
 
@@ -75,7 +76,8 @@ class Stats:
     """Counts calls. ``begin`` when a call is accepted, ``count`` once when it is over, always both.
 
     ``started_s`` is the monotonic time that uptime counts from, seconds; ``clock`` tells what time
-    of that kind it is.
+    of that kind it is. ``settle`` is called before anything is read: whoever puts counting off
+    catches up.
     """
 
     __slots__ = (
@@ -86,12 +88,14 @@ class Stats:
         "_outcomes",
         "_prompt_tokens",
         "in_flight",
+        "settle",
         "started_s",
     )
 
     def __init__(self, started_s: float, clock: Callable[[], float] = monotonic) -> None:
         self.started_s = started_s
         self._clock = clock
+        self.settle: Callable[[], None] = _settled
         self.in_flight = 0
         self._outcomes: dict[str, int] = dict.fromkeys(Outcome, 0)
         self._prompt_tokens = 0
@@ -106,6 +110,11 @@ class Stats:
     def count(self, record: CallRecord) -> None:
         """A call that had begun is over."""
         self.in_flight -= 1
+        self.count_at(self._clock(), record)
+
+    def count_at(self, at_s: float, record: CallRecord) -> None:
+        """The same for a call that was over at monotonic time ``at_s`` and has left
+        ``in_flight``."""
         outcome = record.outcome
         self._outcomes[outcome] += 1
         if record.prompt_tokens is not None:
@@ -113,14 +122,16 @@ class Stats:
         if record.completion_tokens is not None:
             self._completion_tokens += record.completion_tokens
 
-        number = Timeline.number(self._clock())
+        number = slice_number(at_s)
         attempts = record.attempts
         name = record.served_model or (record.model if attempts else UNKNOWN_MODEL)
         model = self._models.get(name)
         if model is None:
             model = _tally(self._models, name, _MODELS_MAX)
         model.requests += 1
-        of_model = model.timeline.at(number)
+        of_model = model.timeline.now
+        if of_model.number != number:
+            of_model = model.timeline.turn(number)
         of_model.requests += 1
         if outcome in _FAULTS:
             model.errors += 1
@@ -134,7 +145,9 @@ class Stats:
             if last is None:
                 last = _tally(self._backends, attempt.backend, _BACKENDS_MAX)
             last.requests += 1
-            of_last = last.timeline.at(number)
+            of_last = last.timeline.now
+            if of_last.number != number:
+                of_last = last.timeline.turn(number)
             of_last.requests += 1
             if attempt.outcome in _ATTEMPT_ERRORS:
                 last.errors += 1
@@ -143,26 +156,24 @@ class Stats:
             ms = record.duration_ms
             index = bucket(ms)
             model.duration_ms.append(ms)
-            histogram = of_model.duration
-            histogram[index] = histogram.get(index, 0) + 1
+            of_model.duration[index] += 1
             if last is not None and of_last is not None:
                 last.duration_ms.append(ms)
-                histogram = of_last.duration
-                histogram[index] = histogram.get(index, 0) + 1
-            ms_or_none = record.ttft_ms
-            if ms_or_none is not None:
-                index = bucket(ms_or_none)
-                model.ttft_ms.append(ms_or_none)
-                histogram = of_model.ttft
-                histogram[index] = histogram.get(index, 0) + 1
+                of_last.duration[index] += 1
+            ttft_ms = record.ttft_ms
+            if ttft_ms is not None:
+                if ttft_ms != ms:
+                    index = bucket(ttft_ms)
+                model.ttft_ms.append(ttft_ms)
+                of_model.ttft[index] += 1
                 if last is not None and of_last is not None:
-                    last.ttft_ms.append(ms_or_none)
-                    histogram = of_last.ttft
-                    histogram[index] = histogram.get(index, 0) + 1
+                    last.ttft_ms.append(ttft_ms)
+                    of_last.ttft[index] += 1
 
     @property
     def cancelled(self) -> int:
         """Calls whose client left."""
+        self.settle()
         return self._outcomes[Outcome.CANCELLED]
 
     def view(
@@ -180,6 +191,7 @@ class Stats:
         """
         if window is not None and window not in WINDOWS:
             raise ValueError(f"window must be one of {', '.join(WINDOWS)}")
+        self.settle()
         return {
             "uptime_seconds": round(max(now_s - self.started_s, 0.0), 3),
             "requests": {
@@ -191,6 +203,10 @@ class Stats:
             "backends": _views(self._backends, window, now_s),
             "models": _views(self._models, window, now_s),
         }
+
+
+def _settled() -> None:
+    """Nothing is put off."""
 
 
 def _views(tallies: dict[str, _Tally], window: str | None, now_s: float) -> list[dict[str, Any]]:

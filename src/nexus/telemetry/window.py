@@ -10,10 +10,10 @@ its far end falls in: up to 10 s (of an hour: up to 2 min) further than its name
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from math import log2
 
-__all__ = ["WINDOWS", "Slice", "Timeline", "bucket", "bucket_percentile"]
+__all__ = ["WINDOWS", "Slice", "Timeline", "bucket", "bucket_percentile", "slice_number"]
 
 WINDOWS = {"1m": 60.0, "5m": 300.0, "1h": 3600.0}
 """The windows that can be asked for: name → seconds."""
@@ -38,8 +38,8 @@ class Slice:
         self.number = number
         self.requests = 0
         self.errors = 0
-        self.ttft: Histogram = {}
-        self.duration: Histogram = {}
+        self.ttft: Histogram = defaultdict(int)
+        self.duration: Histogram = defaultdict(int)
 
     def pour(self, other: Slice) -> None:
         """Adds what ``other`` holds."""
@@ -47,33 +47,23 @@ class Slice:
         self.errors += other.errors
         for mine, theirs in ((self.ttft, other.ttft), (self.duration, other.duration)):
             for index, count in theirs.items():
-                mine[index] = mine.get(index, 0) + count
+                mine[index] += count
 
 
 class Timeline:
-    """The slices of one backend or model."""
+    """The slices of one backend or model. ``now`` is the one that fills, if its ``number`` is the
+    present one; else :meth:`turn` makes it."""
 
-    __slots__ = ("_coarse", "_fine", "_now")
+    __slots__ = ("_coarse", "_fine", "now")
 
     def __init__(self) -> None:
-        self._now = Slice(-1)
+        self.now = Slice(-1)
         self._fine: deque[Slice] = deque(maxlen=_FINE_KEPT)
         self._coarse: deque[Slice] = deque(maxlen=_COARSE_KEPT)
 
-    def at(self, number: int) -> Slice:
-        """The slice to count in: ``number`` as :meth:`number` tells it."""
-        now = self._now
-        if now.number != number:
-            now = self._turn(number)
-        return now
-
-    @staticmethod
-    def number(now_s: float) -> int:
-        """The number of the fine slice that monotonic time ``now_s`` falls in."""
-        return int(now_s // _FINE_S)
-
-    def _turn(self, number: int) -> Slice:
-        over = self._now
+    def turn(self, number: int) -> Slice:
+        """A new slice to count in, of that :func:`slice_number`."""
+        over = self.now
         if over.requests:
             self._fine.append(over)
             coarse = self._coarse
@@ -81,8 +71,8 @@ class Timeline:
             if not coarse or coarse[-1].number != whole:
                 coarse.append(Slice(whole))
             coarse[-1].pour(over)
-        self._now = Slice(number)
-        return self._now
+        self.now = Slice(number)
+        return self.now
 
     def sum(self, window: str, now_s: float) -> Slice:
         """Everything in ``window`` (a key of ``WINDOWS``) before ``now_s``, in one slice."""
@@ -95,9 +85,14 @@ class Timeline:
         for one in kept:
             if (one.number + 1) * length_s > since_s:
                 total.pour(one)
-        if (self._now.number + 1) * _FINE_S > since_s:
-            total.pour(self._now)
+        if (self.now.number + 1) * _FINE_S > since_s:
+            total.pour(self.now)
         return total
+
+
+def slice_number(now_s: float) -> int:
+    """The number of the fine slice that monotonic time ``now_s`` falls in."""
+    return int(now_s / _FINE_S)
 
 
 def bucket(ms: float) -> int:

@@ -41,7 +41,9 @@ def test_every_call_counts_once(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         metrics.record(a_record(outcome=outcome))
     counted = {} if not outcomes else metrics.calls[CHAT, "llama3:8b", "gpu"].outcomes
-    assert counted == {one: outcomes.count(one) for one in set(outcomes)}
+    assert {one: n for one, n in counted.items() if n} == {
+        one: outcomes.count(one) for one in set(outcomes)
+    }
     assert sum(row.duration.count for row in metrics.calls.values()) == len(outcomes)
     assert metrics.cancelled == outcomes.count(Outcome.CANCELLED)
 
@@ -121,7 +123,11 @@ def test_tokens_are_reported_or_estimated() -> None:
     metrics.record(a_record())
     metrics.record(a_record(prompt_tokens=None, completion_tokens=None, estimated_tokens=40))
     metrics.record(a_record(prompt_tokens=1, completion_tokens=2, estimated_tokens=900))
-    assert (metrics.input_tokens, metrics.output_tokens, metrics.estimated_tokens) == (4, 9, 40)
+    assert (
+        metrics.input_tokens,
+        metrics.output_tokens,
+        metrics.estimated_tokens,
+    ) == (4, 9, 40)
     (row,) = metrics.calls.values()
     assert (row.input_tokens, row.output_tokens, row.estimated_tokens) == (4, 9, 40)
 

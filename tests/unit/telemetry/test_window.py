@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nexus.core.call import Outcome
 from nexus.telemetry.record import AttemptRecord
 from nexus.telemetry.stats import Stats, percentile
-from nexus.telemetry.window import WINDOWS, Timeline, bucket, bucket_percentile
+from nexus.telemetry.window import WINDOWS, Timeline, bucket, bucket_percentile, slice_number
 from tests.unit.telemetry.records import a_record
 
 
@@ -121,7 +121,7 @@ def test_memory_is_bounded_by_slices_and_buckets() -> None:
     """An hour and a half of calls of every duration fill a fixed number of slices."""
     timeline = Timeline()
     for second in range(0, 5_400, 2):
-        one = timeline.at(Timeline.number(float(second)))
+        one = timeline.turn(slice_number(float(second)))
         one.requests += 1
         one.duration[bucket(1.0 + second)] = 1
     assert len(timeline._fine) == 30
