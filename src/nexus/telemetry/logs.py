@@ -249,7 +249,12 @@ def _masked(key: str, value: Any) -> Any:
     if isinstance(value, str):
         return _SECRET_TEXT.sub(lambda found: (found[1] or "") + _MASK, value)
     if isinstance(value, dict):
-        return {name: _masked(str(name), inner) for name, inner in value.items()}
+        # Of a changed setting, ``key`` is its name.
+        named = "setting" if value.keys() == {"key", "before", "after"} else "key"
+        return {
+            name: _masked(named if name == "key" else str(name), inner)
+            for name, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_masked(key, inner) for inner in value]
     return value

@@ -201,3 +201,14 @@ def test_printable_leaves_good_text_alone() -> None:
     """Only what cannot be printed is escaped."""
     assert printable("llama3:8b ü→") == "llama3:8b ü→"
     assert printable("a\n\x1b\u202e") == "a\\n\\x1b\\u202e"
+
+
+def test_the_name_of_a_changed_setting_is_no_secret() -> None:
+    """A reload says which settings changed; a bare ``key`` elsewhere is still masked."""
+    out = io.StringIO()
+    configure_logging("info", "json", {}, out)
+    changed = [{"key": "routing.max_retries", "before": 2, "after": 7}]
+    get_logger("config").info("config_reloaded", settings=changed, other={"key": "s3cret"})
+    (line,) = lines(out)
+    assert line["settings"] == changed
+    assert line["other"] == {"key": "***"}
