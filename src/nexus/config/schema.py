@@ -392,7 +392,11 @@ class LoggingConfig(_Section, frozen=True, kw_only=True):
         Meta(description="Levels of single components.", examples=[{"proxy": "debug"}]),
     ] = {}
     content: Annotated[
-        Flag, Meta(description="Log what clients ask and models answer. Without effect so far.")
+        Flag,
+        Meta(
+            description="Log what clients ask and models answer, up to 16 KiB of each: everything "
+            "that people type then stands in the log."
+        ),
     ] = False
 
 

@@ -74,6 +74,7 @@ class DataPlane:
         "_proxy_of",
         "budget",
         "draining",
+        "exchange",
         "hooks",
         "hop",
         "http_errors",
@@ -116,6 +117,8 @@ class DataPlane:
         self.last_fields = via_line((self.hop,)) + b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n"
         self.draining = False
         self.in_flight = 0
+        self.exchange: type[Exchange] = Exchange
+        """What a call is made of: the class, or one that also logs its content."""
         # Status → answers to what was no call: unknown paths, wrong methods, malformed HTTP.
         self.http_errors: dict[int, int] = {}
         self.on_quiet: Callable[[], None] | None = None
@@ -133,7 +136,7 @@ class DataPlane:
         """Finds who answers: a relayed endpoint's exchange, or a page of our own."""
         endpoint = _endpoint(request.path)
         if endpoint is not None and request.method == b"POST":
-            exchange = Exchange(self, request, connection, endpoint)
+            exchange = self.exchange(self, request, connection, endpoint)
             exchange.begin()
             return exchange
         self.budget.give(request.held_bytes)

@@ -38,6 +38,7 @@ from nexus.http1.message import Request
 from nexus.http1.server import ClientHandler, HttpServer, ServerConnection
 from nexus.http1.tls import listening_context
 from nexus.http1.tunnel import Proxy, proxy_for
+from nexus.proxy.exchange import Exchange
 from nexus.proxy.limits import PlaneLimits
 from nexus.proxy.link import Link
 from nexus.proxy.pages import Pages
@@ -157,6 +158,8 @@ class Gateway:
             identify=identify,
             on_error=lambda error: self.unexpected(error, "discovery"),
         )
+        if config.logging.content:
+            self.log_content(True)
         self.store.subscribe(self._changed)
         for spec in loaded.backends:
             self.add_backend(spec)
@@ -518,6 +521,19 @@ class Gateway:
 
             self._metrics_app = metrics_app(self)
         return self.control.run(self._metrics_app, request, connection)
+
+    def log_content(self, on: bool) -> None:
+        """Has the content of calls logged from now on, or no more."""
+        if on:
+            from nexus.proxy.content import LoggedExchange
+
+            self.plane.exchange = LoggedExchange
+            self._log.warning(
+                "content_is_logged",
+                hint="logging.content is on: what people ask and models answer is in this log",
+            )
+        else:
+            self.plane.exchange = Exchange
 
     @property
     def access_log_dropped(self) -> int:

@@ -212,6 +212,8 @@ def adopt_config(gateway: Gateway, loaded: Loaded) -> ConfigDiff:
     gateway.budget.limit_bytes = server.max_buffered_bytes
     if config.telemetry.history_size != before.telemetry.history_size:
         gateway.history.resize(config.telemetry.history_size)
+    if config.logging.content != before.logging.content:
+        gateway.log_content(config.logging.content)
     if gateway.control.configure(server, loaded.admin_key):
         gateway.events.close()  # who listened with the old key asks again with the new one
     if (health := health_settings(config.health_check)) != gateway.health_settings:
