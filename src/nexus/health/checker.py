@@ -214,10 +214,16 @@ class HealthChecker:
             await wake.wait()
             return
         sleeper = asyncio.ensure_future(self._sleep(wait_s))
-        sleeper.add_done_callback(lambda _: wake.set())
+
+        def rested(_: asyncio.Future[None]) -> None:
+            wake.set()
+
+        sleeper.add_done_callback(rested)
         try:
             await wake.wait()
         finally:
+            # Its end must not wake the next pause: who was woken early would spin until due.
+            sleeper.remove_done_callback(rested)
             sleeper.cancel()
 
     async def _check(self, watched: _Watched) -> None:

@@ -116,6 +116,21 @@ async def test_many_suspicions_are_one_check() -> None:
     assert fleet.asking_most == 1
 
 
+async def test_who_waits_for_a_suspicion_waits_quietly() -> None:
+    """A check that is due in 0.2 s is slept for once: waiting again and again keeps a core busy."""
+    fleet = Fleet()
+    fleet.answer("b", GOOD)
+    fleet.checker.watch(backend())
+    async with fleet:
+        await fleet.time.advance(10.0)
+        fleet.checker.suspect("b")
+        await fleet.time.settle()
+        fleet.checker.suspect("b")
+        before = fleet.time.slept_times
+        await fleet.time.settle()
+        assert fleet.time.slept_times - before <= 2
+
+
 async def test_a_suspicion_during_a_check_is_followed_by_another() -> None:
     """The check under way may have asked before the failure."""
     fleet = Fleet()

@@ -39,11 +39,13 @@ _SETTLING_TURNS = 50
 
 
 class VirtualTime:
-    """A clock and its sleep. ``slept_s`` is what the wall clock gained while we were suspended."""
+    """A clock and its sleep. ``slept_s`` is what the wall clock gained while we were suspended,
+    ``slept_times`` how often somebody slept."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.slept_s = 0.0
+        self.slept_times = 0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
 
@@ -54,6 +56,7 @@ class VirtualTime:
         return UNIX_S + self.now_s + self.slept_s
 
     async def sleep(self, delay_s: float) -> None:
+        self.slept_times += 1
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heappush(self._sleepers, (self.now_s + delay_s, next(self._order), future))
         await future
