@@ -593,6 +593,27 @@ async def _abandoned(gateway: Running, engine: FakeEngine) -> None:
     call.cancel()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_joined_meanwhile_is_tried_too(stream: bool) -> None:
+    """A call outlives its plan: when all of that failed, a backend that came (back) while the
+    attempts took their time is asked before the call fails, or asks the same one again."""
+    async with (
+        FakeEngine(name="bad") as bad,
+        FakeEngine(name="good") as good,
+        running(bad) as gateway,
+    ):
+        bad.faults.set(Fault.STALL)
+        call = asyncio.create_task(gateway.client.post(PATH, json=chat(stream=stream)))
+        await eventually(lambda: bad.calls, "the call is at its only backend")
+        gateway.gateway.add_backend(spec_of(good))
+        await gateway.healthy("good")
+        bad.faults.set(Fault.REFUSE)
+        answer = await call
+        assert (answer.status_code, answer.headers["x-nexus-backend"]) == (200, "good")
+        assert answer.headers["x-nexus-route-reason"] == "failover"
+        assert [one.backend for one in gateway.records[-1].attempts] == ["bad", "good"]
+
+
 async def test_a_backend_nobody_listens_at() -> None:
     """A port without a listener is a failed attempt of the refused kind."""
     async with FakeEngine(name="gone") as engine:

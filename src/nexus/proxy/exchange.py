@@ -17,6 +17,8 @@ from math import ceil
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from nexus.core.backend import EngineTraits
 from nexus.core.call import Outcome, RequestProfile, RouteReason
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
@@ -383,21 +385,36 @@ class Exchange:
             return False
         if self._attempts > plane.limits.max_retries:
             return False
-        index = self._index
-        if len(candidates) == 1:
-            if self.profile.pin is not None or not may_repeat_here(failure):
+        index = self._index + 1
+        while index < len(candidates) and self._unready(candidates[index], now_s):
+            index += 1
+        if index == len(candidates) and not self._plan_on(now_s):
+            # Nobody else. The only one there is may do better at once.
+            if index > 1 or self.profile.pin is not None or not may_repeat_here(failure):
                 return False
             if candidates[0].candidate.live.parked_until_s > now_s:
                 return False
-        else:
-            index += 1
-            while index < len(candidates) and self._unready(candidates[index], now_s):
-                index += 1
-            if index >= len(candidates):
-                return False
+            index = 0
         if failure.kind is not FailureKind.CONNECT and not plane.may_fail_over(now_s):
             return False
         self._index = index
+        return True
+
+    def _plan_on(self, now_s: float) -> bool:
+        """Whether somebody can be asked whom the plan did not know or passed over: who came back,
+        or joined, while earlier attempts took their time. Puts them at the plan's end."""
+        plan = self._plan
+        try:
+            anew = self._plane.router.route(
+                self._plane.snapshot, self.profile, now_s=now_s, rng=self._plane.rng
+            )
+        except ApiError:
+            return False
+        failed = {one.backend for one in self._failed}
+        others = [one for one in anew.candidates if one.candidate.backend.spec.name not in failed]
+        if not others or anew.model != plan.model:
+            return False
+        self._plan = replace(plan, candidates=(*plan.candidates, *others))
         return True
 
     def _unready(self, scored: Scored, now_s: float) -> bool:
