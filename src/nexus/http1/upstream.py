@@ -19,6 +19,8 @@ from nexus.http1.known_head import KnownHead
 __all__ = ["AnswerMemo", "UpstreamConnection", "UpstreamHandler", "UpstreamOwner"]
 
 _HEAD_BYTES_MAX = 64 * 1024
+_FRAMING_BYTES_MAX = 128 * 1024
+"""Chunk sizes, extensions and trailers in a row: the parser keeps a trailer's value whole."""
 _HEADERS_MAX = 512
 _INFORMATIONAL_MAX = 32
 _JOIN_BYTES_MAX = 64 * 1024
@@ -236,6 +238,7 @@ class UpstreamConnection(asyncio.Protocol):
             parts = self._parts
             if parts:
                 self._parts = []
+                self._head_bytes = 0
                 body = parts[0] if len(parts) == 1 else b"".join(parts)
                 handler.on_body(body)
                 if self._complete and self._keep and self.length is not None and not self._surplus:
@@ -243,8 +246,15 @@ class UpstreamConnection(asyncio.Protocol):
             if self._complete:
                 if self.handler is handler:
                     self._finish()
-            elif not self._head_done and self._head_bytes > _HEAD_BYTES_MAX:
-                self._fail(FailureKind.INVALID, "Invalid backend response (head too large)")
+            elif not self._head_done:
+                if self._head_bytes > _HEAD_BYTES_MAX:
+                    self._fail(FailureKind.INVALID, "Invalid backend response (head too large)")
+            elif not parts:
+                self._head_bytes += len(data)
+                if self._head_bytes > _FRAMING_BYTES_MAX:
+                    self._fail(
+                        FailureKind.INVALID, "Invalid backend response (framing without a body)"
+                    )
         except Exception as error:
             self.handler = None
             self._retire()
@@ -318,18 +328,21 @@ class UpstreamConnection(asyncio.Protocol):
         """A head is whole: interim, or the answer's."""
         if self._surplus or self._fault is not None:
             return
+        # Raw bytes count whole reads, body and all: too many of them are reason to look closer.
+        if self._head_bytes > _HEAD_BYTES_MAX and _size(self._headers) > _HEAD_BYTES_MAX:
+            self._fault = "head too large"
+            return
+        self._head_bytes = 0
         status = self._parser.get_status_code()
         if 100 <= status < 200:
             self._informational += 1
             self._skipping = True
             if status == 101 or self._informational > _INFORMATIONAL_MAX:
                 self._fault = f"status {status} unasked"
+            elif _claims_body(self._headers):
+                # It has none (RFC 9112 § 6.3), but whoever believes it reads another answer.
+                self._fault = f"status {status} with a body"
             return
-        # Raw bytes count whole reads, body and all: too many of them are reason to look closer.
-        if self._head_bytes > _HEAD_BYTES_MAX and _size(self._headers) > _HEAD_BYTES_MAX:
-            self._fault = "head too large"
-            return
-        self._head_bytes = 0
         self._head_done = True
         if not 200 <= status <= 599:
             self._fault = f"status {status}"
@@ -425,6 +438,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._owner.lost(self)
         if self._transport is not None:
             self._transport.abort()
+
+
+def _claims_body(headers: Headers) -> bool:
+    """Whether an interim answer is framed as if a body followed (RFC 9110 § 8.6 forbids it)."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t0"))
+        for name, value in headers
+    )
 
 
 def _size(headers: Headers) -> int:
