@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nexus.engines.adapter import Answer
 
-__all__ = ["captured", "captured_names", "read_capture"]
+__all__ = ["captured", "captured_names", "read_capture", "read_raw"]
 
 _FOLDER = Path(__file__).parent
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]+\r\n")
@@ -19,7 +19,12 @@ _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]+\r\n")
 
 def captured(name: str) -> Answer:
     """The answer in ``FOLDER/FILE.txt``, ``name`` being ``FOLDER/FILE``."""
-    return read_capture((_FOLDER / f"{name}.txt").read_bytes())
+    return read_capture(read_raw(name))
+
+
+def read_raw(name: str) -> bytes:
+    """The same as it came over the wire."""
+    return (_FOLDER / f"{name}.txt").read_bytes()
 
 
 def captured_names(pattern: str = "*/*") -> list[str]:

@@ -44,11 +44,12 @@ async def test_a_saved_backend(file: Path) -> None:
         write(file, NOTE, table(a))
         async with reloading(file) as run:
             answer = await run.client.post(
-                BACKENDS, json={"url": b.url, "name": "b", "priority": 7, "save": True}
+                BACKENDS,
+                json={"url": b.url, "name": "b", "priority": 7, "models": ["m"], "save": True},
             )
             assert answer.status_code == 201
             assert (answer.json()["status"], answer.json()["source"]) == ("healthy", "static")
-            assert saved(file)[1] == {"name": "b", "url": b.url, "priority": 7}
+            assert saved(file)[1] == {"name": "b", "url": b.url, "priority": 7, "models": ["m"]}
             assert (await run.client.post("/admin/v1/config/reload")).json()["outcome"] == (
                 "unchanged"
             )
@@ -77,12 +78,19 @@ async def test_a_saved_change(file: Path) -> None:
         async with reloading(file) as run:
             await run.client.patch(f"{BACKENDS}/a", json={"priority": 3})
             assert saved(file) == [tomllib.loads(table(a, zone="x"))["backends"][0]]
-            change = {"tier": 2, "zone": None, "headers": {"X-Key": "k"}, "save": True}
+            change: dict[str, object] = {
+                "tier": 2,
+                "zone": None,
+                "headers": {"X-Key": "k"},
+                "save": True,
+            }
+            change["models"] = ["a", "b"]
             answer = await run.client.patch(f"{BACKENDS}/a", json=change)
             assert answer.status_code == 200
             (entry,) = saved(file)
             assert (entry["priority"], entry["tier"], entry["headers"]) == (3, 2, {"X-Key": "k"})
             assert "zone" not in entry
+            assert entry["models"] == ["a", "b"]
             spec = run.gateway.store.snapshot.backends["a"].spec
             assert (spec.priority, spec.tier, spec.zone) == (3, 2, "")
             back = await run.client.patch(f"{BACKENDS}/a", json={"priority": 9})

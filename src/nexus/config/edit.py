@@ -110,6 +110,12 @@ def _checked(
         raise EditError(
             f"The configuration file is not valid TOML ({error}): nothing was saved."
         ) from None
+    backends = wanted.get("backends", [])
+    if not isinstance(backends, list) or not all(isinstance(one, dict) for one in backends):
+        raise EditError(
+            'In the configuration file "backends" is no list of tables ([[backends]]): mend that '
+            "first. Nothing was saved."
+        )
     expect(wanted)
     try:
         new = edit(plain)

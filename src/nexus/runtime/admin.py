@@ -35,7 +35,7 @@ from nexus.telemetry.events import Subscription
 if TYPE_CHECKING:
     from nexus.runtime.gateway import Gateway
 
-__all__ = ["Admin"]
+__all__ = ["Admin", "read_backend_fields", "saved_table"]
 
 _UNNAMED = "unnamed"
 _TRIED_MAX = 6
@@ -64,7 +64,7 @@ class Admin:
         """Probes it, then takes it in."""
         gateway = self._gateway
         named = "name" in fields
-        config, key = _read({"name": _UNNAMED, **fields})
+        config, key = read_backend_fields({"name": _UNNAMED, **fields})
         spec = backend_spec(config, api_key=key, source=Source.MANUAL)
         if not named:
             # A name of its own, so that no backend is taken for it while it has none.
@@ -81,7 +81,7 @@ class Admin:
         self._refuse_name(spec.name)
         self._refuse_twin(spec)
         if save:
-            table = _table(config)
+            table = saved_table(config)
             await self._save(lambda text: add_backend(text, table))
         else:
             gateway.add_backend(spec)
@@ -99,7 +99,9 @@ class Admin:
                 param="name",
             )
         raw = {**self._raw(name), **fields}
-        config, key = _read({key: value for key, value in raw.items() if value is not None})
+        config, key = read_backend_fields(
+            {key: value for key, value in raw.items() if value is not None}
+        )
         if not fields.keys() & {"api_key_env", "api_key_file"}:
             key = before.api_key
         spec = backend_spec(config, api_key=key, source=before.source)
@@ -158,7 +160,7 @@ class Admin:
 
     async def probe(self, url: str) -> Json:
         """What answers at ``url``."""
-        config, _ = _read({"name": _UNNAMED, "url": url})
+        config, _ = read_backend_fields({"name": _UNNAMED, "url": url})
         spec = replace(backend_spec(config, source=Source.MANUAL), name="")
         seen = await self._look(spec)
         return probe_view(url, seen.engine, seen.result, label=seen.label)
@@ -304,9 +306,9 @@ class Admin:
         """What writes a backend's settings, as they run, to the file."""
         before = self._named_in_file(name)
         if before is None:
-            table = _table(config)
+            table = saved_table(config)
             return lambda text: add_backend(text, table)
-        old, new = _table(before), _table(config)
+        old, new = saved_table(before), saved_table(config)
         changes = {key: new.get(key) for key in {**old, **new} if old.get(key) != new.get(key)}
         return lambda text: change_backend(text, name, changes)
 
@@ -383,7 +385,7 @@ class Admin:
         )
 
 
-def _read(raw: Json) -> tuple[BackendConfig, str]:
+def read_backend_fields(raw: Json) -> tuple[BackendConfig, str]:
     """A backend out of a request's fields, and its key. Raises :class:`FieldProblemsError`."""
     found = ProblemList(lambda _: ("request", None))
     config = build_backend(raw, found)
@@ -399,12 +401,12 @@ def _read(raw: Json) -> tuple[BackendConfig, str]:
     return config, key
 
 
-def _table(config: BackendConfig) -> Json:
+def saved_table(config: BackendConfig) -> Json:
     """A backend's table as a person would write it: without what is the default."""
     raw: Json = msgspec.to_builtins(config)
     defaults = {name: field.default for name, field in fields_of(BackendConfig).items()}
     return {
-        key: value
+        key: list(value) if isinstance(value, tuple) else value
         for key, value in raw.items()
         if value is not None and getattr(config, key) != defaults[key]
     }

@@ -136,6 +136,17 @@ def test_what_cannot_be_done(text: str, message: str) -> None:
     assert "othing was saved" in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["backends = 1", "backends = [1]", "[backends]", "backends = {}"])
+def test_backends_that_are_no_tables(text: str) -> None:
+    """Whatever a file calls backends, an edit of it ends in words."""
+    with pytest.raises(EditError, match="no list of tables"):
+        add_backend(text, {"name": "a"})
+    with pytest.raises(EditError, match="no list of tables"):
+        change_backend(text, "a", {"priority": 1})
+    with pytest.raises(EditError, match="no list of tables"):
+        remove_backend(text, "a")
+
+
 def test_a_file_too_odd_is_left_alone() -> None:
     """Where an edit would do harm, it is refused."""
     text = '[[backends]]\nname = "a"\nmodels = [\n["x"]\n]\n'

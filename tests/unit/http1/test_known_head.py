@@ -71,7 +71,7 @@ def test_a_server_connection_that_knows_the_head_reads_the_same(
         assert known == _seen([first, *later])
 
 
-class _Wire:
+class Wire:
     def __init__(self) -> None:
         self.closing = False
 
@@ -90,7 +90,7 @@ class _Wire:
         self.closing = True
 
 
-class _Owner:
+class Owner:
     def __init__(self) -> None:
         self.answers = AnswerMemo()
         self.free = 0
@@ -103,7 +103,7 @@ class _Owner:
         self.gone += 1
 
 
-class _Call:
+class Call:
     def __init__(self) -> None:
         self.told: list[object] = []
         self.connection: UpstreamConnection | None = None
@@ -127,14 +127,14 @@ class _Call:
 
 def _told(answers: list[bytes]) -> tuple[Any, ...]:
     """What calls one after the other on one connection are told, while it can serve."""
-    owner = _Owner()
+    owner = Owner()
     connection = UpstreamConnection(owner)
-    connection.connection_made(_Wire())  # type: ignore[arg-type]
+    connection.connection_made(Wire())  # type: ignore[arg-type]
     told = []
     for answer in answers:
         if not connection.usable:
             break
-        call = _Call()
+        call = Call()
         call.connection = connection
         connection.start(call, b"", b"")
         if answer:
@@ -179,10 +179,10 @@ def test_an_answer_with_the_known_head_in_pieces_is_the_parsers() -> None:
     """A head in one read and its body in the next is not whole in one."""
 
     async def both() -> list[object]:
-        owner = _Owner()
+        owner = Owner()
         connection = UpstreamConnection(owner)
-        connection.connection_made(_Wire())  # type: ignore[arg-type]
-        call = _Call()
+        connection.connection_made(Wire())  # type: ignore[arg-type]
+        call = Call()
         for cut in (len(ANSWER), len(ANSWER) - 2, len(ANSWER) - 5, 20):
             call.connection = connection
             connection.start(call, b"", b"")
