@@ -73,12 +73,14 @@ check: $(DEV_STAMP) ## Lint, types, layers, generated files
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m nexus.config.reference --check
 	@$(BIN)/python -m nexus.cli.reference --check
+	@$(BIN)/python -m nexus.telemetry.reference --check
 
 fix: $(DEV_STAMP) ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m nexus.config.reference --write
 	@$(BIN)/python -m nexus.cli.reference --write
+	@$(BIN)/python -m nexus.telemetry.reference --write
 
 bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx), per health tick; start of commands
 	@$(BIN)/python -m benchmarks.macro $(ARGS)

@@ -44,7 +44,7 @@ _MODEL = "llama3:70b"
 _PART_ROUNDS, _PART_CALLS = 300, 250
 _ROUNDS, _CALLS, _WARM_CALLS = 120, 100, 20
 _WRITER_ROUNDS, _WRITER_CALLS = 4, 8_000
-_TRIES = 4
+_TRIES = 6
 
 _BODY = json.dumps(
     {"model": _MODEL, "messages": [{"role": "user", "content": "What does it cost to know? " * 9}]}
