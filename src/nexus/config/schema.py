@@ -389,7 +389,7 @@ class LoggingConfig(_Section, frozen=True, kw_only=True):
     ] = "auto"
     component_levels: Annotated[
         dict[Text, LogLevel],
-        Meta(description="Levels of single components.", examples=[{"proxy": "debug"}]),
+        Meta(description="Levels of single components.", examples=[{"discovery": "debug"}]),
     ] = {}
     content: Annotated[
         Flag,
