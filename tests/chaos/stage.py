@@ -102,14 +102,14 @@ def gateway_toml(
     server: str = "port = 0",
     health: str = "",
     backend: str = 'type = "vllm"',
-    more: str = "",
+    discovery: str = "enabled = false",
 ) -> str:
-    """A configuration without discovery."""
-    tables = [f"[server]\n{server}", f"[health_check]\n{health}", "[discovery]\nenabled = false"]
+    """A configuration, without discovery unless told otherwise."""
+    tables = [f"[server]\n{server}", f"[health_check]\n{health}", f"[discovery]\n{discovery}"]
     tables += [
         f'[[backends]]\nname = "{name}"\nurl = "{url}"\n{backend}' for name, url in backends.items()
     ]
-    return "\n".join([*tables, more, '[logging]\nformat = "json"\n'])
+    return "\n".join([*tables, '[logging]\nformat = "json"\n'])
 
 
 class Gateway:
