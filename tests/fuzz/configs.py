@@ -40,7 +40,7 @@ def _run_config(data: bytes) -> None:
     health_settings(config.health_check)
     plane_limits(config)
     routing_settings(config.routing)
-    server_limits(config.server)
+    server_limits(config.server, 1024)
     shown = repr(loaded) + repr(loaded.backends) + repr(masked(config))
     assert _SECRET not in shown + msgspec.json.encode(masked(config)).decode()
     for spec in loaded.backends:

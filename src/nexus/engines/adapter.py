@@ -42,8 +42,8 @@ class Answer(msgspec.Struct, frozen=True):
     """What came back, or what went wrong.
 
     ``status`` 0 means no HTTP answer: then ``error`` says why and ``refused`` whether nobody
-    listens there (connection refused, as opposed to a timeout or a wrong answer). Header names are
-    lower case.
+    listens there (connection refused, as opposed to a timeout or a wrong answer), ``ours`` whether
+    we lacked a descriptor or a port to ask at all. Header names are lower case.
     """
 
     status: int
@@ -51,6 +51,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     error: str = ""
     refused: bool = False
+    ours: bool = False
 
 
 class Health(StrEnum):

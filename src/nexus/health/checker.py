@@ -25,6 +25,8 @@ __all__ = ["HealthChecker"]
 
 _SUSPECT_GAP_S = 0.2
 """Least time between the beginnings of two checks that suspicion asks for."""
+_HINDERED_DELAY_S = 1.0
+"""Until a check is made again for which we lacked a descriptor or a port."""
 _TICK_S = 2.0
 _CLOCK_JUMP_S = 30.0
 """Wall time beyond the expected that tells that the machine (or the process) slept."""
@@ -238,6 +240,9 @@ class HealthChecker:
                 self._hasten(watched, self._clock())
                 raise
             now_s = self._clock()
+            if done.hindered:
+                self._hasten(watched, now_s + _HINDERED_DELAY_S)
+                return
             transition = watched.state.apply(done.result, now_s, settings, self._rng)
             watched.state = transition.state
             watched.engine = self._remembered(watched, done.engine)

@@ -52,7 +52,8 @@ class ProbeOverrunError(Exception):
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """What one check came to. ``engine`` is ``None`` when unknown, ``label`` what a fingerprint
     calls the program and ``found`` all that it found (``None``: not asked for); ``duration_s`` is
-    of the whole check, ``round_trip_s`` of its first round if that had an HTTP answer."""
+    of the whole check, ``round_trip_s`` of its first round if that had an HTTP answer.
+    ``hindered``: we lacked the means to ask, so it says nothing of the backend."""
 
     engine: EngineKind | None
     result: CheckResult
@@ -60,12 +61,22 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
     round_trip_s: float | None = None
     found: Fingerprint | None = None
+    hindered: bool = False
 
 
 class _Line:
     """The line to one backend during one check: keeps the time and remembers the first answers."""
 
-    __slots__ = ("_backend", "_clock", "_end_s", "_fetch", "_timeout_s", "answers", "round_trip_s")
+    __slots__ = (
+        "_backend",
+        "_clock",
+        "_end_s",
+        "_fetch",
+        "_timeout_s",
+        "answers",
+        "hindered",
+        "round_trip_s",
+    )
 
     def __init__(
         self, backend: Backend, fetch: FetchAsk, timeout_s: float, clock: Callable[[], float]
@@ -77,6 +88,7 @@ class _Line:
         self._end_s = clock() + _TOTAL_TIMEOUTS * timeout_s
         self.answers: tuple[Answer, ...] = ()
         self.round_trip_s: float | None = None
+        self.hindered = False
 
     async def ask(self, asks: tuple[Ask, ...]) -> tuple[Answer, ...]:
         """Answers to ``asks`` in their order, all within one timeout."""
@@ -106,7 +118,9 @@ class _Line:
             return Answer(status=0, error=f"no time left to ask for {ask.path}")
         try:
             async with asyncio.timeout(timeout_s + _GRACE_S):
-                return await self._fetch(self._backend, ask, timeout_s)
+                answer = await self._fetch(self._backend, ask, timeout_s)
+                self.hindered = self.hindered or answer.ours
+                return answer
         except TimeoutError:
             return Answer(status=0, error=f"no answer within {self._timeout_s:g} s")
 
@@ -162,6 +176,7 @@ async def probe(
         found=found,
         duration_s=clock() - began_s,
         round_trip_s=line.round_trip_s,
+        hindered=line.hindered,
     )
 
 

@@ -34,6 +34,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BACKLOG_BYTES = 256 * 1024
 _READY_MAX = 64
 _HEADERS_MAX = 200
+_SPARED_S = 0.5
+"""Who was active within this time is not closed to make room."""
 _LINGER_S = 5.0
 _LINGER_BYTES = 64 * 1024 * 1024
 _LINGER_STEP_BYTES = 64 * 1024
@@ -76,7 +78,8 @@ class Service(Protocol):
 
 
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of reading a request, in bytes and seconds."""
+    """Bounds of reading a request, in bytes and seconds. ``connections``: how many clients may be
+    connected (0: any number)."""
 
     head_bytes: int = 64 * 1024
     target_bytes: int = 16 * 1024
@@ -84,6 +87,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     head_s: float = 10.0
     body_s: float = 60.0
     idle_s: float = 75.0
+    connections: int = 0
 
 
 class HttpServer:
@@ -91,6 +95,7 @@ class HttpServer:
 
     __slots__ = (
         "_idle_sweep",
+        "_look_again_s",
         "body_timer",
         "budget",
         "connections",
@@ -99,6 +104,7 @@ class HttpServer:
         "limits",
         "linger_timer",
         "loop",
+        "on_crowded",
         "service",
         "stall_timer",
     )
@@ -116,6 +122,9 @@ class HttpServer:
         self.budget = budget
         self.draining = False
         self.connections: set[ServerConnection] = set()
+        self._look_again_s = 0.0
+        self.on_crowded: Callable[[int], None] | None = None
+        """Told how many clients there are when there is no room for a further one."""
 
         def timer(
             length_s: float, expire: Callable[[ServerConnection], None]
@@ -178,6 +187,36 @@ class HttpServer:
         """A connection came."""
         self.connections.add(connection)
         self._idle_sweep.wake()
+        limit = self.limits.connections
+        if limit and len(self.connections) > limit:
+            self._make_room(connection, limit)
+
+    def _make_room(self, newcomer: ServerConnection, limit: int) -> None:
+        """There are as many clients as there may be: those go who have not said anything yet for a
+        while, then those that are idle, longest first; where there are none the newcomer is turned
+        away. Without that the system's limit would be met, where nothing is accepted, dialled or
+        probed any more (traps: uvloop)."""
+        count = len(self.connections)
+        if self.on_crowded is not None:
+            self.on_crowded(count)
+        now_s = monotonic()
+        idle: list[ServerConnection] = []
+        if now_s >= self._look_again_s:
+            before_s = now_s - _SPARED_S
+            idle = [one for one in self.connections if one.idle and one.rests_since_s < before_s]
+            idle.sort(key=_use)
+            if not idle:
+                self._look_again_s = now_s + _SPARED_S / 10
+        for connection in idle[: 1 + limit // 16]:  # some at once: to look for them takes a while
+            connection.close_if_idle()
+        if idle:
+            return
+        if count > limit + 1 + limit // 8:
+            newcomer.abort()  # even those who are told so are too many
+        else:
+            newcomer.turn_away(
+                ApiError.service_unavailable(f"Too many connections ({limit} at most).", 1)
+            )
 
     def _close_idle(self) -> bool:
         """Closes who was kept alive and not used for long; whether anybody is left to watch."""
@@ -185,6 +224,11 @@ class HttpServer:
         for connection in [one for one in self.connections if one.idle_since_s <= since_s]:
             connection.close_if_idle()
         return bool(self.connections)
+
+
+def _use(connection: ServerConnection) -> tuple[bool, float]:
+    """How much it has been of use, for the order in which connections must go."""
+    return connection.idle_since_s < inf, connection.rests_since_s
 
 
 class _Phase(Enum):
@@ -211,6 +255,7 @@ class ServerConnection(asyncio.Protocol):
         "_headers",
         "_held_bytes",
         "_incoming",
+        "_joined_s",
         "_lingered_before",
         "_lingered_bytes",
         "_lingering",
@@ -270,6 +315,7 @@ class ServerConnection(asyncio.Protocol):
         self._stalled_bytes = 0
         self._timer: DeadlineQueue[ServerConnection] | None = None
         self._tls = False
+        self._joined_s = monotonic()
         self.idle_since_s = inf
         """When it last had nothing to do, monotonic seconds; before its first request never."""
         self.peer: str | None = None
@@ -334,6 +380,21 @@ class ServerConnection(asyncio.Protocol):
             transport.close()
             self._wait(self._server.linger_timer)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has come since it was opened, or since its last answer."""
+        return self._phase is _Phase.IDLE and not (self._busy or self._ready or self._no_more)
+
+    @property
+    def rests_since_s(self) -> float:
+        """Since when, if it is idle; monotonic seconds."""
+        return self.idle_since_s if self.idle_since_s < inf else self._joined_s
+
+    def turn_away(self, error: ApiError) -> None:
+        """Tells who has just come, and said nothing yet, that it cannot be served."""
+        self._refuse(error)
+        self._settle()
+
     def abort(self) -> None:
         """Cuts the connection now."""
         if self._transport is not None:
@@ -395,8 +456,8 @@ class ServerConnection(asyncio.Protocol):
         self._tls = transport.get_extra_info("sslcontext") is not None
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else None
-        self._server.joined(self)
         self._wait(self._server.head_timer)
+        self._server.joined(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""

@@ -36,6 +36,7 @@ async def fetch_answer(link: Link, ask: Ask, timeout_s: float) -> Answer:
             status=0,
             error=failure.message,
             refused=failure.kind is FailureKind.CONNECT and "refused" in failure.message,
+            ours=failure.kind is FailureKind.OURS,
         )
     except asyncio.CancelledError:
         raise

@@ -14,6 +14,7 @@ import ssl
 import stat
 import sys
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from random import Random, SystemRandom
 from time import monotonic
@@ -71,6 +72,7 @@ from nexus.telemetry.stats import Stats
 __all__ = ["Gateway", "raise_descriptor_limit"]
 
 _BACKLOG = 2048
+_CROWDED_GAP_S = 60.0
 
 
 class Gateway:
@@ -109,6 +111,7 @@ class Gateway:
             metrics=self.metrics,
             history=self.history,
         )
+        self.descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.store = Store(traits_of=lambda kind: adapter_for(kind).traits, overrides=config.models)
         self.budget = Budget(server.max_buffered_bytes)
         self.router = Router(routing_settings(config.routing))
@@ -126,9 +129,11 @@ class Gateway:
         self.server = HttpServer(
             loop,
             self.plane,
-            server_limits(server),
+            server_limits(server, self.descriptors),
             self.budget,
         )
+        self.server.on_crowded = self._crowded
+        self._crowded_at_s = -inf
         self.pages = Pages(
             lambda: self.store.snapshot, lambda: self._unready, config.routing.aliases
         )
@@ -429,6 +434,19 @@ class Gateway:
                 status=after.status.value,
                 reason=after.reason,
                 models=len(after.models),
+            )
+
+    def _crowded(self, connections: int) -> None:
+        """As many clients as there may be: said once a minute."""
+        now_s = monotonic()
+        if now_s >= self._crowded_at_s + _CROWDED_GAP_S:
+            self._crowded_at_s = now_s
+            self._log.warning(
+                "too_many_connections",
+                connections=connections,
+                descriptors=self.descriptors,
+                hint="idle ones are closed, then new ones refused; raise the limit of open files "
+                "(ulimit -n, LimitNOFILE)",
             )
 
     def _woke(self) -> None:

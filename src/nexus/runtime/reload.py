@@ -207,7 +207,7 @@ def adopt_config(gateway: Gateway, loaded: Loaded) -> ConfigDiff:
         gateway.pages.aliases = config.routing.aliases
     if (limits := plane_limits(config)) != gateway.plane.limits:
         gateway.plane.change_limits(limits)
-    if (bounds := server_limits(server)) != gateway.server.limits:
+    if (bounds := server_limits(server, gateway.descriptors)) != gateway.server.limits:
         gateway.server.change_limits(bounds)
     gateway.budget.limit_bytes = server.max_buffered_bytes
     if config.telemetry.history_size != before.telemetry.history_size:

@@ -12,6 +12,8 @@ from nexus.routing.strategies import Strategy
 
 __all__ = ["health_settings", "plane_limits", "routing_settings", "server_limits"]
 
+_DESCRIPTORS_SPARE = 512
+
 
 def routing_settings(routing: RoutingConfig) -> RoutingSettings:
     """For the router."""
@@ -46,8 +48,10 @@ def plane_limits(config: Config) -> PlaneLimits:
     )
 
 
-def server_limits(server: ServerConfig) -> ServerLimits:
-    """For the HTTP server."""
+def server_limits(server: ServerConfig, descriptors: int) -> ServerLimits:
+    """For the HTTP server. ``descriptors``: how many files this process may have open. Each call
+    needs one more for its backend, and checks, logs and idle backend connections some."""
+    others = min(descriptors // 2, server.max_concurrent_requests + _DESCRIPTORS_SPARE)
     return ServerLimits(
         head_bytes=server.max_header_bytes,
         target_bytes=server.max_target_bytes,
@@ -55,6 +59,7 @@ def server_limits(server: ServerConfig) -> ServerLimits:
         head_s=server.client_head_timeout_seconds,
         body_s=server.client_body_timeout_seconds,
         idle_s=server.keep_alive_seconds,
+        connections=descriptors - others,
     )
 
 

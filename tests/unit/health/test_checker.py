@@ -83,6 +83,20 @@ async def test_a_lost_backend_serves_again_within_fifteen_seconds() -> None:
         assert back.now_s - 1060.0 <= 15.0
 
 
+async def test_our_own_shortage_says_nothing_of_a_backend() -> None:
+    """Without a descriptor to ask with nothing is reported; it is asked again each second."""
+    fleet = Fleet()
+    fleet.answer("b", Answer(status=0, error="out of descriptors", ours=True))
+    fleet.checker.watch(backend())
+    async with fleet:
+        await fleet.time.advance(3.5)
+        assert fleet.asked_at("b") == [0.0, 1.0, 2.0, 3.0]
+        assert fleet.reports == []
+        fleet.answer("b", GOOD)
+        await fleet.time.advance(1.0)
+        assert [report.status for report in fleet.reports] == [HEALTHY]
+
+
 async def test_a_suspect_is_checked_at_once() -> None:
     """Traffic was refused and the check confirms it: unhealthy without waiting."""
     fleet = Fleet()
