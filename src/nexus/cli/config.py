@@ -35,9 +35,11 @@ def check(file: Path | None) -> None:
     for the gateway.
     """
     from nexus.config.loader import ConfigError, load_config
+    from nexus.runtime.fleet import check_fleet
 
     try:
         loaded = load_config(path=file, env=os.environ)
+        check_fleet(loaded.backends, str(loaded.path or "environment"))
     except ConfigError as error:
         raise config_failure(error) from None
     count = len(loaded.backends)

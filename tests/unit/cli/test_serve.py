@@ -95,6 +95,15 @@ def test_config_check(runner: CliRunner) -> None:
     assert "nonsense" in result.stderr
 
 
+def test_config_check_finds_a_server_that_is_named_twice(runner: CliRunner) -> None:
+    """What would keep the gateway from starting is no valid configuration."""
+    tables = [f'[[backends]]\nname = "{name}"\nurl = "http://10.0.0.1:8000"\n' for name in "ab"]
+    Path("nexus.toml").write_text("".join(tables))
+    result = runner.invoke(main, ["config", "check"])
+    assert result.exit_code == 1
+    assert 'backends[1].url: is the same server as backends[0] ("a")' in result.stderr
+
+
 def test_config_check_as_a_process(tmp_path: Path) -> None:
     """The exit codes that scripts rely on."""
     bad = tmp_path / "bad.toml"
