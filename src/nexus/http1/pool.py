@@ -176,8 +176,9 @@ class Pool:
         limit_s = connection.idle_limit_s
         # A second less than the backend allows: it must not close while we reuse.
         idle_s = self.idle_s if limit_s is None else max(0.5, min(self.idle_s, limit_s - 1.0))
+        if not self._idle:
+            self._idle_sweep.wake()
         self._idle[connection] = monotonic() + idle_s
-        self._idle_sweep.wake()
 
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection is gone."""

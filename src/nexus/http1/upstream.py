@@ -420,7 +420,8 @@ class UpstreamConnection(asyncio.Protocol):
             and not transport.is_closing()
             and transport.get_write_buffer_size() == 0
         ):
-            self.resume()
+            if self._paused:
+                self.resume()
             self._owner.released(self)
         else:
             self._retire()
