@@ -15,8 +15,8 @@ from nexus.http1.server import HttpServer, ServerConnection, ServerLimits
 from nexus.http1.upstream import UpstreamConnection
 from tests.captures import captured_names, read_raw
 from tests.fuzz.target import Target
+from tests.unit.http1.asked import Call, Owner, Wire
 from tests.unit.http1.served import FakeTransport, Recorder
-from tests.unit.http1.test_known_head import Call, Owner, Wire
 
 __all__ = ["SERVER", "UPSTREAM"]
 

@@ -18,7 +18,7 @@ from tests.torture.told import (
     relayed,
 )
 
-__all__ = ["CHUNKS", "FRAMING"]
+__all__ = ["CHUNKS", "FRAMING", "TRAILERS"]
 
 NUMBER = b"%d" % len(BODY)
 
@@ -103,7 +103,6 @@ FRAMING = {
             "chunked in capitals": head(JSON, "Transfer-Encoding: CHUNKED") + WHOLE,
             "extensions": coded(chunked(BODY, extension=b';a=b;c="d;e"')),
             "trailers": coded(chunked(BODY, trailers=b"x-t: smuggled\r\nset-cookie: a=b\r\n")),
-            "a coding as a trailer": coded(chunked(BODY, trailers=b"transfer-encoding: x\r\n")),
             "5000 trailers": coded(chunked(BODY, trailers=b"x: 1\r\n" * 5000)),
             "a last chunk of many zeros": coded(chunked(BODY, end=b"00000000")),
         },
@@ -120,6 +119,19 @@ FRAMING = {
         closed=True,
     ),
 }
+
+TRAILERS = relayed(
+    "RFC 9110 § 6.5.1: of no use as trailers; the parser heeds them, so the connection ends",
+    {
+        "a coding as a trailer": coded(chunked(BODY, trailers=b"transfer-encoding: x\r\n")),
+        "chunked as a trailer": coded(chunked(BODY, trailers=b"Transfer-Encoding: chunked\r\n")),
+        "close as a trailer": coded(chunked(BODY, trailers=b"Connection: close\r\n")),
+        "proxy-connection as a trailer": coded(
+            chunked(BODY, trailers=b"proxy-connection: close\r\n")
+        ),
+    },
+    kept=False,
+)
 
 CHUNKS = failing(
     "RFC 9112 § 7.1: the grammar of chunks",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.integration.scripted import head, plain
-from tests.torture.answer_framings import CHUNKS, FRAMING
+from tests.torture.answer_framings import CHUNKS, FRAMING, TRAILERS
 from tests.torture.answer_heads import HEADS, INTERIM, LINES
 from tests.torture.recorder import Play
 from tests.torture.told import (
@@ -59,6 +59,6 @@ SURPLUS = {
     ),
 }
 
-_GROUPS = (FRAMING, CHUNKS, LINES, INTERIM, HEADS, SURPLUS)
+_GROUPS = (FRAMING, CHUNKS, TRAILERS, LINES, INTERIM, HEADS, SURPLUS)
 ANSWERS: dict[str, Told] = {name: told for group in _GROUPS for name, told in group.items()}
 assert len(ANSWERS) == sum(len(group) for group in _GROUPS), "a name is there twice"

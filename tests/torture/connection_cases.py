@@ -50,6 +50,30 @@ def _hops() -> dict[str, Case]:
             "RFC 9110 § 7.6.1: ours are written anew",
         ),
         "close": Case(fields(b"Connection: close") + SECRET, Answered(closes=True), close),
+        "Proxy-Connection: close": Case(
+            fields(b"Proxy-Connection: close") + SECRET, Answered(closes=True), close
+        ),
+        "Proxy-Connection: keep-alive": Case(
+            fields(b"Proxy-Connection: keep-alive"), Answered(), "RFC 9112 § 9.3"
+        ),
+        "close as a trailer": Case(
+            coded(CHUNKED, body=chunked(BODY, trailers=b"Connection: close\r\n")) + SECRET,
+            Answered(closes=True),
+            "RFC 9110 § 6.5.1: no use as a trailer, and no harm",
+        ),
+        "Proxy-Connection as a trailer": Case(
+            coded(CHUNKED, body=chunked(BODY, trailers=b"Proxy-Connection: close\r\n")),
+            Answered(closes=True),
+            "the same",
+        ),
+        "an upgrade as a trailer": Case(
+            coded(
+                CHUNKED,
+                body=chunked(BODY, trailers=b"Connection: keep-alive, upgrade\r\nUpgrade: x\r\n"),
+            ),
+            Answered(closes=True),
+            "the same",
+        ),
         "close in a list": Case(
             fields(b"Connection: keep-alive, CLOSE") + SECRET, Answered(closes=True), close
         ),

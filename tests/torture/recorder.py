@@ -98,6 +98,8 @@ class _Connection(asyncio.Protocol):
         self._played_early = False
         recorder.connections += 1
         self._number = recorder.connections
+        self.asked = False
+        """Whether a call came on it (a health check has a connection of its own)."""
 
     def abort(self) -> None:
         """Ends it."""
@@ -158,12 +160,13 @@ class _Connection(asyncio.Protocol):
         recorder = self._recorder
         early, self._played_early = self._played_early, False
         if request_head.startswith(b"GET "):
-            self._write(plain({"object": "list", "data": [{"id": "torture"}]}))
+            self.write(plain({"object": "list", "data": [{"id": "torture"}]}))
             return
         match = _NONCE.search(body)
         if match is None:
             recorder.wrong.append(f"a call without a nonce: {body[:200]!r}")
             return
+        self.asked = True
         nonce = match[0]
         recorder.heard.append(Heard(nonce, request_head, body, self._number))
         if not early:
@@ -177,7 +180,7 @@ class _Connection(asyncio.Protocol):
         if play.waits_for is not None:
             await play.waits_for.wait()
         for piece in play.pieces:
-            self._write(piece.replace(NONCE, nonce))
+            self.write(piece.replace(NONCE, nonce))
             await asyncio.sleep(0)
         transport = self._transport
         if transport is None:
@@ -191,7 +194,8 @@ class _Connection(asyncio.Protocol):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Sends bytes."""
         transport = self._transport
         if transport is not None and not transport.is_closing():
             transport.write(data)

@@ -660,6 +660,8 @@ class ServerConnection(asyncio.Protocol):
         """A header field, or a trailer: those are read and left out (RFC 9110 § 6.5.1)."""
         if self._phase is _Phase.HEAD:
             self._headers.append((name.lower(), value))
+        elif self._incoming is not None and name.lower() in (b"connection", b"proxy-connection"):
+            self._incoming.keep_alive = False  # the parser heeds it here, too
 
     def on_headers_complete(self) -> None:
         """The head is whole: check what decides where the body ends."""
@@ -750,7 +752,9 @@ class ServerConnection(asyncio.Protocol):
             return self._malformed(f"More than {_HEADERS_MAX} header fields.", status=431)
         http10 = version == "1.0"
         # An HTTP/1.0 connection never outlives its answer: it could only where each answer said so.
-        keep_alive = not http10
+        # The parser reads nothing behind a request that it takes for the last (it heeds
+        # Proxy-Connection).
+        keep_alive = not http10 and self._parser.should_keep_alive()
         hosts = 0
         length: bytes | None = None
         length_at: int | None = None

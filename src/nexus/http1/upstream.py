@@ -24,6 +24,8 @@ _FRAMING_BYTES_MAX = 128 * 1024
 _HEADERS_MAX = 512
 _INFORMATIONAL_MAX = 32
 _JOIN_BYTES_MAX = 64 * 1024
+_PARSER_TRAILERS = frozenset({b"connection", b"proxy-connection", b"transfer-encoding"})
+"""The parser heeds these as trailers, too: it may read no further answer behind them."""
 _MISSES_MAX = 8
 _RELEARN_EVERY = 64
 
@@ -216,7 +218,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._got_bytes = True
                 if self._take_repeated(handler, data):
                     return
-            if not self._head_done:
+            fresh = not self._head_done
+            if fresh:
                 self._head_bytes += len(data)
             try:
                 self._parser.feed_data(data)
@@ -233,6 +236,11 @@ class UpstreamConnection(asyncio.Protocol):
                 self._parts = []
                 return  # discarded from within
             if self._fault is not None and not self._complete:
+                if self._parts and not fresh:
+                    # Some of it went out before: what came whole goes, too (behaviour § 6).
+                    handler.on_body(b"".join(self._parts))
+                    if self.handler is not handler:
+                        return
                 self._fail(FailureKind.INVALID, f"Invalid backend response ({self._fault})")
                 return
             parts = self._parts
@@ -317,7 +325,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header field, or a trailer: those are left out."""
-        if self._surplus or self._head_done:
+        if self._surplus:
+            return
+        if self._head_done:
+            if name.lower() in _PARSER_TRAILERS:
+                self._keep = False
             return
         if len(self._headers) >= _HEADERS_MAX:
             self._fault = "too many header fields"

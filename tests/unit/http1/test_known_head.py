@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexus.core.errors import AttemptFailure
-from nexus.http1.headers import Headers
 from nexus.http1.known_head import KnownHead
 from nexus.http1.server import ServerLimits
 from nexus.http1.upstream import AnswerMemo, UpstreamConnection
+from tests.unit.http1.asked import Call, Owner, Wire, told_of
 from tests.unit.http1.served import serve
 
 REQUEST = b"POST /v1/x?q HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello"
@@ -71,87 +70,14 @@ def test_a_server_connection_that_knows_the_head_reads_the_same(
         assert known == _seen([first, *later])
 
 
-class Wire:
-    def __init__(self) -> None:
-        self.closing = False
-
-    def write(self, data: bytes) -> None: ...
-    def set_write_buffer_limits(self, **_: int) -> None: ...
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def abort(self) -> None:
-        self.closing = True
-
-    def close(self) -> None:
-        self.closing = True
-
-
-class Owner:
-    def __init__(self) -> None:
-        self.answers = AnswerMemo()
-        self.free = 0
-        self.gone = 0
-
-    def released(self, connection: UpstreamConnection) -> None:
-        self.free += 1
-
-    def lost(self, connection: UpstreamConnection) -> None:
-        self.gone += 1
-
-
-class Call:
-    def __init__(self) -> None:
-        self.told: list[object] = []
-        self.connection: UpstreamConnection | None = None
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        assert self.connection is not None
-        self.told.append((status, list(headers), self.connection.length))
-
-    def on_body(self, data: bytes) -> None:
-        self.told.append(data)
-
-    def on_end(self) -> None:
-        self.told.append("end")
-
-    def on_failure(self, failure: AttemptFailure, *, stale: bool) -> None:
-        self.told.append((failure.kind, failure.message, stale))
-
-    def on_crash(self, error: BaseException) -> None:
-        raise error
-
-
-def _told(answers: list[bytes]) -> tuple[Any, ...]:
-    """What calls one after the other on one connection are told, while it can serve."""
-    owner = Owner()
-    connection = UpstreamConnection(owner)
-    connection.connection_made(Wire())  # type: ignore[arg-type]
-    told = []
-    for answer in answers:
-        if not connection.usable:
-            break
-        call = Call()
-        call.connection = connection
-        connection.start(call, b"", b"")
-        if answer:
-            connection.data_received(answer)
-        told.append(call.told)
-    connection.connection_lost(None)
-    return told, owner.free, owner.gone > 0
-
-
 @given(later=st.lists(_mutations(ANSWER), min_size=1, max_size=3))
 @settings(deadline=None, max_examples=400)
 def test_an_upstream_connection_that_knows_the_head_tells_the_same(later: list[bytes]) -> None:
     """Whatever an answer is followed by, its handler is told the same with and without."""
-    known = _told([ANSWER, *later])
+    known = told_of([ANSWER, *later])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(KnownHead, "body_of", lambda *_: None)
-        assert known == _told([ANSWER, *later])
+        assert known == told_of([ANSWER, *later])
 
 
 def test_the_short_way_is_taken() -> None:
