@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test test-slow test-real real-engines simulate check fix bench screenshots fuzz lock clean
+.PHONY: help setup serve demo test test-slow test-real real-engines simulate check fix bench screenshots fuzz audit lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,7 +66,7 @@ SEED ?= 1
 simulate: $(DEV_STAMP) ## Play RUNS random fleets with faults on a simulated clock, from SEED on
 	@$(BIN)/python -m tests.simulation --runs $(RUNS) --seed $(SEED) --workers $$(nproc) $(ARGS)
 
-check: $(DEV_STAMP) ## Lint, types, layers, generated files
+check: $(DEV_STAMP) ## Lint, types, layers, generated files, dependencies
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -74,6 +74,14 @@ check: $(DEV_STAMP) ## Lint, types, layers, generated files
 	@$(BIN)/python -m nexus.config.reference --check
 	@$(BIN)/python -m nexus.cli.reference --check
 	@$(BIN)/python -m nexus.telemetry.reference --check
+	@$(BIN)/python -m tests.dependencies
+
+# --strict, since pip-audit is content with a service that knows none of the packages.
+audit: ## Ask PyPI for known vulnerabilities of what constraints.txt names (needs the network)
+	@test -x .cache/audit/bin/python || $(PYTHON) -m venv .cache/audit
+	@.cache/audit/bin/python -m pip --quiet --disable-pip-version-check install pip-audit
+	@.cache/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt || { \
+	  echo "Not audited, or not clean: see above. Without PyPI's own service nothing is known."; exit 1; }
 
 fix: $(DEV_STAMP) ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix .

@@ -53,6 +53,13 @@ def failure_of_status(
         else f"answered {status}"
     )
     kind = _KINDS.get(read.meaning)
+    # Whatever it says: a client that followed it would take prompt and key elsewhere.
+    if 300 <= status < 400:
+        return AttemptFailure(
+            FailureKind.INVALID,
+            f"Invalid backend response (redirect {status}: the backend's URL may be wrong)",
+            status=status,
+        )
     if status == 508:
         return AttemptFailure(FailureKind.LOOP, message, status=status, against_backend=False)
     if read.meaning is ErrorMeaning.CREDENTIALS:
@@ -88,12 +95,6 @@ def failure_of_status(
             body=body,
             retry_after_s=retry_after_s,
             against_backend=status in _BREAKER_STATUSES,
-        )
-    if 300 <= status < 400:
-        return AttemptFailure(
-            FailureKind.INVALID,
-            f"Invalid backend response (redirect {status}: the backend's URL may be wrong)",
-            status=status,
         )
     return None
 

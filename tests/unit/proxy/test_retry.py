@@ -6,6 +6,7 @@ import pytest
 
 from nexus.core.backend import EngineKind
 from nexus.core.errors import FailureKind
+from nexus.engines.adapter import ErrorMeaning, UpstreamError
 from nexus.engines.table import adapter_for
 from nexus.proxy.retry import failure_of_status
 from tests.captures import captured
@@ -65,3 +66,14 @@ def test_a_clients_mistake_is_relayed(name: str) -> None:
     read = adapter_for(EngineKind.GENERIC).read_error(answer.status, answer.body)
     status, body = answer.status, answer.body
     assert failure_of_status(status, read, body, None, client_credential=False) is None
+
+
+@pytest.mark.parametrize("status", [300, 302, 307, 308])
+@pytest.mark.parametrize("meaning", list(ErrorMeaning))
+def test_a_redirect_is_never_relayed(status: int, meaning: ErrorMeaning) -> None:
+    """Whatever its body says, also to the client's own credential: a client that followed it would
+    take prompt and key elsewhere."""
+    read = UpstreamError(meaning, "x")
+    failure = failure_of_status(status, read, b"{}", None, client_credential=True)
+    assert failure is not None
+    assert failure.kind is FailureKind.INVALID
