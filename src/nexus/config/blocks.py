@@ -15,7 +15,13 @@ __all__ = ["Block", "find_blocks"]
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*(?:backends|\"backends\"|'backends')\s*(\.|\]\]?)")
 _ANY_HEADER = re.compile(r"\s*\[\[?[^\[\]]+\]\]?\s*(#.*)?$")
-_TRIPLE = re.compile(r'"""|\'\'\'')
+# What hides quotes from us (comments, strings of one line), and what begins a string of several.
+_OUTSIDE = re.compile(r"""#.*|\"{3}|'{3}|"(?:[^"\\]|\\.)*"|'[^']*'""")
+# Two quotes more may stand at the end of such a string: they are its own.
+_CLOSING = {
+    '"""': re.compile(r'(?:[^"\\]|\\.|"(?!""))*"{3,5}'),
+    "'''": re.compile(r"(?:[^']|'(?!''))*'{3,5}"),
+}
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +81,25 @@ def _headers(lines: list[str]) -> list[tuple[int, str]]:
             if ours is not None:
                 kind = "sub" if ours[2] == "." else "item" if ours[1] == "[[" else "other"
             found.append((number, kind))
-        for quote in _TRIPLE.findall(line):
-            within = quote if not within else "" if quote == within else within
+        within = _after(line, within)
     return found
+
+
+def _after(line: str, within: str) -> str:
+    """The triple quote that is open after ``line``, ``within`` being the one before it."""
+    at = 0
+    while True:
+        if within:
+            closing = _CLOSING[within].match(line, at)
+            if closing is None:
+                return within
+            at = closing.end()
+        token = _OUTSIDE.search(line, at)
+        while token is not None and token[0] not in _CLOSING:
+            token = _OUTSIDE.search(line, token.end())
+        if token is None:
+            return ""
+        within, at = token[0], token.end()
 
 
 def _comment(lines: list[str], header: int) -> int:

@@ -29,6 +29,8 @@ __all__ = [
     "read_toml",
 ]
 
+_HINTS_MAX = 100
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -158,6 +160,10 @@ class _Reader:
         return entries
 
     def _unknown(self, struct: type[msgspec.Struct], name: str, path: KeyPath) -> None:
+        if len(self._found.problems) >= _HINTS_MAX:
+            # Whoever has so many mistakes is no person, and looking for likeness takes a while.
+            self._found.report((*path, name), "unknown key")
+            return
         nearest = nearest_name(name, fields_of(struct))
         if nearest is None:
             # A right key in a wrong table is the other common slip.

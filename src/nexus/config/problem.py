@@ -10,6 +10,8 @@ from nexus.config.fields import KeyPath, show_path
 
 __all__ = ["ConfigError", "Locate", "Problem", "ProblemList", "nearest_name"]
 
+_LIKENESS_CHARS_MAX = 256
+
 # Tells where the value at a key path was written: source and line.
 Locate = Callable[[KeyPath], tuple[str, int | None]]
 
@@ -79,8 +81,11 @@ class ProblemList:
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
     """The one of ``names`` that looks most like ``name``, ``None`` if none is close.
 
-    Upper case, ``-`` and ``_`` are no difference to a person, so they are none here.
+    Upper case, ``-`` and ``_`` are no difference to a person, so they are none here. What is longer
+    than names are is like none of them: comparing takes long then.
     """
+    if len(name) > _LIKENESS_CHARS_MAX:
+        return None
     import difflib  # only ever needed to report a mistake
 
     def folded(text: str) -> str:

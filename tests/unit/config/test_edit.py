@@ -147,6 +147,29 @@ def test_backends_that_are_no_tables(text: str) -> None:
         remove_backend(text, "a")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        """zone = "'''" """,
+        """zone = '\"\"\"' """,
+        """zone = "a" # it's ''' here, and \"\"\" too""",
+        'zone = """a\n[[backends]]\n\\""" \'\'\'\nb""""',
+        "zone = '''\n[[backends]]\n\"\"\"\n'''",
+        'zone = "\\\\" # """',
+        'zone = ["""x""", "", """""", \'\', "\\""]',
+    ],
+)
+def test_quotes_within_quotes(line: str) -> None:
+    """What looks like the beginning of a string of several lines, and what hides headers."""
+    text = f'[[backends]]\nname = "a"\n{line}\n\n[[backends]]\nname = "b"\n'
+    zone = tomllib.loads(text)["backends"][0]["zone"]
+    assert tomllib.loads(change_backend(text, "b", {"tier": 1}))["backends"] == [
+        {"name": "a", "zone": zone},
+        {"name": "b", "tier": 1},
+    ]
+    assert tomllib.loads(remove_backend(text, "a"))["backends"] == [{"name": "b"}]
+
+
 def test_a_file_too_odd_is_left_alone() -> None:
     """Where an edit would do harm, it is refused."""
     text = '[[backends]]\nname = "a"\nmodels = [\n["x"]\n]\n'

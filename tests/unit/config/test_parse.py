@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexus.config.parse import ConfigError, Problem, parse_config
+from nexus.config.parse import ConfigError, Problem, build_backend, parse_config
+from nexus.config.problem import ProblemList
 from nexus.config.schema import Config, Weights
 
 
@@ -232,3 +235,15 @@ def test_each_bad_key_is_one_problem(values: dict[str, object]) -> None:
 
     alone = [keys({key: value}) for key, value in values.items()]
     assert keys(values) == set().union(*alone)
+
+
+def test_mistakes_by_the_thousand_take_no_time() -> None:
+    """All are told, but likeness is looked for in the first ones only: a request to the admin API
+    holds a hundred thousand keys, and every call would wait."""
+    found = ProblemList(lambda _: ("request", None))
+    raw = {"url": "http://h", "name": "a", "priorit": 1, **{f"zone{n}": 1 for n in range(20_000)}}
+    began_s = process_time()
+    build_backend({**raw, "k" * 900_000: 1}, found)
+    assert process_time() - began_s < 1.0
+    assert len(found.problems) == 20_002
+    assert found.problems[0].nearest == "priority"
