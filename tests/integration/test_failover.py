@@ -403,6 +403,18 @@ async def test_a_stale_connection_is_no_attempt(stream: bool) -> None:
         assert gateway.gateway.store.live("demo").consecutive_failures == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nonsense_ends_its_connection(stream: bool) -> None:
+    """What is no answer may be one to another request: the next one goes on a fresh connection."""
+    async with FakeEngine(dialect="vllm") as engine, running(engine) as gateway:
+        assert (await gateway.client.post(PATH, json=chat(stream=stream))).status_code == 200
+        opened = engine.connections_opened
+        engine.faults.set(Fault.GARBAGE, count=1)
+        answer = await gateway.client.post(PATH, json=chat(stream=stream))
+        assert (answer.status_code, answer.headers["x-nexus-attempts"]) == (200, "2")
+        assert engine.connections_opened == opened + 1
+
+
 async def test_a_fresh_connection_that_closes_is_an_attempt() -> None:
     """Only kept connections can be stale."""
     async with duo(server={"pool_idle_per_backend": 0}) as both:

@@ -338,6 +338,9 @@ class Exchange:
         plane = self._plane
         name = scored.candidate.backend.spec.name
         now_s = monotonic()
+        if failure.kind is FailureKind.INVALID and self._connection is not None:
+            # Nonsense may be the answer to somebody else: no further request on this connection.
+            self._connection.discard()
         self._leave(failure.kind.value, failure.status)
         self._failed += (Failed(name, failure),)
         self._blame(scored, failure, now_s)
@@ -467,8 +470,8 @@ class Exchange:
             self.relay.take(data)
 
     def on_end(self) -> None:
-        """The answer is whole, as its framing says."""
-        self._connection = None
+        """The answer is whole, as its framing says. Its connection may serve again already; which
+        one it was is remembered until the relay has judged the answer."""
         if self.relay is not None:
             self.relay.end()
 
@@ -734,8 +737,10 @@ class Exchange:
             self._stream_clocks()
         client = self._client
         http10 = client is None or client.http10
-        # Without a connection the answer is over already, and empty.
-        length = b"0" if self._connection is None else self._connection.length
+        connection = self._connection
+        length: bytes | None = b"0"  # of an answer that is over already, and empty
+        if connection is not None and connection.handler is self:
+            length = connection.length
         lines = [status_line(self.upstream_status)]
         content_type = answer_fields(self._upstream_headers, lines)
         lines.append(b"content-type: " + (content_type or b"application/octet-stream") + b"\r\n")
@@ -928,14 +933,16 @@ class Exchange:
 
     def on_client_paused(self) -> None:
         """The client reads slowly: so do we."""
-        if self._connection is not None:
-            self._connection.pause()
+        connection = self._connection
+        if connection is not None and connection.handler is self:
+            connection.pause()
 
     def on_client_resumed(self) -> None:
         """The client caught up."""
         self._last_read_s = monotonic()
-        if self._connection is not None:
-            self._connection.resume()
+        connection = self._connection
+        if connection is not None and connection.handler is self:
+            connection.resume()
 
     def shut(self) -> None:
         """The drain is over: the client is told, then cut off."""
