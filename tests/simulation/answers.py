@@ -176,6 +176,8 @@ class _Maker:
         rng = self.rng
         count = rng.choice((1, 2, 3, 6, 12)) if self.streams else rng.choice((1, 2, 4))
         long = rng.random() < 0.15
+        if self.streams and rng.random() < 0.04:
+            count, long = 60, True  # more than all buffers on the way hold
         self.reply.pieces = count
         return [
             f"<{self.reply.mark} {self.question.nonce} {number}>"

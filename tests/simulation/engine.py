@@ -96,7 +96,8 @@ class Engine:
 
     def later(self, delay_s: float, work: Callable[[], None]) -> None:
         """The same in a while."""
-        self.network.loop.call_later(delay_s, self.when_running, self._life, work)
+        loop = self.network.loop
+        loop.happen_at(loop.now_s + delay_s, self.when_running, self._life, work)
 
     def soon(self, work: Callable[[], None]) -> None:
         """The same at once."""
@@ -153,6 +154,7 @@ class _Connection(asyncio.Protocol):
         self._data = b""
         self._steps: deque[tuple[float, bytes | Act]] = deque()
         self._reply: Reply | None = None
+        self._desynced = False
         self._busy = False
         self._closes = False
         self._served = 0
@@ -201,13 +203,18 @@ class _Connection(asyncio.Protocol):
             self._whole()
             return
         question = self._question(line[1].decode(), rest)
+        self.end.peer.speaks_of = question.nonce
         self._reply = self.engine.answer(question)
         self._steps.extend(self._reply.steps)
+        self._desynced = self._desynced or self._reply.says_more
         self._next()
 
     def _question(self, path: str, body: bytes) -> Question:
         asked = json.loads(body)
         nonce = asked["user"]
+        if self._desynced:
+            # What it said too much may be taken for the answer to this: HTTP cannot tell.
+            self.engine.truth.excused.add(nonce)
         self.engine.truth.asked(nonce, path, body)
         return Question(nonce, path, asked["model"], bool(asked.get("stream")))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nexus.core.backend import BackendStatus
 from nexus.core.call import Outcome
 from nexus.core.live import BackendLive, BreakerState
-from nexus.core.snapshot import Candidate
+from nexus.core.snapshot import Candidate, Snapshot
 from nexus.telemetry.record import CallRecord
 from tests.simulation.answers import Question, Reply
 from tests.simulation.client import Client, Sent
@@ -23,6 +23,8 @@ __all__ = ["Truth", "judge_clients", "judge_rest"]
 _PIECE = re.compile(rb"<((b\d+)-\d+) (c\d+-\d+|last-0) (\d+)>")
 _SLACK_S = 1.7
 """A deadline's length is rounded up to a second, and its tick comes up to half a second late."""
+_BUFFER_BYTES_MAX = 24 * 1024
+"""What may wait for a slow client: a full buffer, and what its backend had sent by then."""
 _SPEECH, _RESPONSES = "/v1/audio/speech", "/v1/responses"
 
 
@@ -36,6 +38,8 @@ class Truth:
         self.record_of: dict[str, CallRecord] = {}
         self.sent_by: dict[str, tuple[Client, Sent]] = {}
         self.replies: dict[str, Reply] = {}
+        self.excused: set[str] = set()
+        """Whose answer cannot be told from what came unasked on the same connection."""
 
     def complain(self, what: str) -> None:
         """An invariant is broken."""
@@ -61,6 +65,13 @@ class Truth:
         self.replies[reply.mark] = reply
         self.world.network.note(engine, "answers", f"{question.nonce}: {reply.kind}")
 
+    def look_at_saints(self, before: Snapshot, after: Snapshot) -> None:
+        """Who never fails is never unhealthy."""
+        for name in self.world.scenario.saints:
+            was, now = before.backends.get(name), after.backends.get(name)
+            if now is not None and now.status is BackendStatus.UNHEALTHY and was != now:
+                self.complain(f"{name} never failed, and is unhealthy: {now.reason}")
+
     # --- at the end of each call --------------------------------------------------------------
 
     def take(self, record: CallRecord) -> None:
@@ -77,6 +88,7 @@ class Truth:
                 self.complain(f"nothing is in flight, but {left}")
         if record.status == 500 and record.outcome is Outcome.UPSTREAM_ERROR:
             self.complain(f"{record.request_id} ended with a fault of our own")
+        self._judge_attempts(record)
         self._judge_failure(record)
         self._judge_duration(record)
 
@@ -92,6 +104,16 @@ class Truth:
             "trials": sum(live.trial_in_flight for live in lives),
         }
         return [f"{what}: {count}" for what, count in stuck.items() if count]
+
+    def _judge_attempts(self, record: CallRecord) -> None:
+        """As many as are allowed, on different backends but where there is only one."""
+        names = [attempt.backend for attempt in record.attempts]
+        if len(names) > self.world.scenario.routing.max_retries + 1:
+            self.complain(f"{record.request_id} made {len(names)} attempts")
+        while len(names) > 1 and names[0] == names[1]:
+            names.pop(0)
+        if len(set(names)) < len(names):
+            self.complain(f"{record.request_id} asked a backend again: {names}")
 
     def _judge_failure(self, record: CallRecord) -> None:
         """No call fails for a backend's failure while another could be asked."""
@@ -143,10 +165,18 @@ class Truth:
         server = self.world.scenario.server
         taken_s = record.duration_ms / 1000
         streams = record.stream and record.ttft_ms is not None
-        if not streams:
-            limit_s = server.request_timeout_seconds + _SLACK_S
-            if taken_s > limit_s:
-                self.complain(f"{record.request_id} took {taken_s:.1f} s, more than {limit_s:g}")
+        if taken_s <= server.request_timeout_seconds + _SLACK_S:
+            return
+        if not streams or record.request_id not in self.sent_by:
+            self.complain(f"{record.request_id} took {taken_s:.1f} s")
+            return
+        # As long as its backend speaks or its client catches up, a stream may go on.
+        client, _ = self.sent_by[record.request_id]
+        heard_s = self.world.network.heard_s.get(record.request_id, 0.0)
+        silent_s = self.world.loop.now_s - max(heard_s, client.last_read_s)
+        stalls_s = 2 * server.client_body_timeout_seconds
+        if silent_s > max(server.stream_idle_timeout_seconds, stalls_s) + _SLACK_S:
+            self.complain(f"{record.request_id} was silent for {silent_s:.1f} s")
 
 
 def _lets_through(live: BackendLive, now_s: float) -> bool:
@@ -179,19 +209,24 @@ def judge_rest(world: World) -> None:
     pending = world.loop.pending()
     if pending:
         truth.complain(f"at the end something is still to happen: {pending[:3]!r}")
-    counted = sum(gateway.stats._outcomes.values())
+    if gateway._recorder.failures:
+        truth.complain(f"{gateway._recorder.failures} records could not be counted")
+    counted = gateway.stats.view(world.loop.now_s)["requests"]["total"]
     if counted != len(truth.records):
         truth.complain(f"{len(truth.records)} records, but statistics count {counted}")
     for name in world.scenario.saints:
         for live in world.lives[name]:
             if live.errors_total or live.opened_times:
                 truth.complain(f"{name} never failed, but has {live.errors_total} errors")
-        if not gateway.store.snapshot.backends[name].routable:
+        if world.loop.now_s > 1030.0 and not gateway.store.snapshot.backends[name].routable:
             truth.complain(f"{name} never failed, but is not healthy at the end")
 
 
 def judge_clients(world: World) -> None:
     """What each client saw."""
+    for end in world.network.to_clients:
+        if end.fullest_bytes > _BUFFER_BYTES_MAX:
+            world.truth.complain(f"{end.fullest_bytes} bytes waited for {end.name} to read")
     for client in world.clients:
         if not client.over:
             world.truth.complain(f"{client.name} is still connected at the end")
@@ -226,6 +261,8 @@ def _judge_answer(
         return
     if answer.fields.get(b"x-request-id") != nonce.encode():
         truth.complain(f"{nonce} was answered as {answer.fields.get(b'x-request-id')!r}")
+    if nonce in truth.excused:
+        return
     reply = _judge_pieces(world, request, answer, record)
     body = bytes(answer.body)
     streamed = answer.fields.get(b"content-type") == b"text/event-stream"

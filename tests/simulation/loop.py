@@ -39,6 +39,19 @@ class SimTask(asyncio.Task[T]):
         return self is other
 
 
+class _Event:
+    """What happens at a time, and is never cancelled."""
+
+    __slots__ = ("args", "work")
+
+    def __init__(self, work: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.work = work
+        self.args = args
+
+    def cancelled(self) -> bool:
+        return False
+
+
 class SimLoop:
     """What the gateway and asyncio use of a loop, and no more. ``faults`` are the exceptions that
     reached it."""
@@ -48,15 +61,12 @@ class SimLoop:
         self.faults: list[dict[str, Any]] = []
         self.steps = 0
         self._soon: deque[asyncio.Handle] = deque()
-        self._timers: list[tuple[float, int, asyncio.Handle]] = []
+        self._timers: list[tuple[float, int, asyncio.Handle | _Event]] = []
         self._order = count()
         self._tasks = count(1)
         self.create_connection: Callable[..., Coroutine[Any, Any, Any]]
-
-    @property
-    def as_loop(self) -> asyncio.AbstractEventLoop:
+        self.as_loop = cast(asyncio.AbstractEventLoop, self)
         """Itself, for who wants to be told that it is a loop."""
-        return cast(asyncio.AbstractEventLoop, self)
 
     # --- what asyncio asks of a loop ----------------------------------------------------------
 
@@ -129,9 +139,14 @@ class SimLoop:
 
     # --- what a simulation does with it -------------------------------------------------------
 
+    def happen_at(self, when_s: float, work: Callable[..., object], *args: Any) -> None:
+        """The same as ``call_at`` for what is never cancelled, in a fraction of the time."""
+        heappush(self._timers, (when_s, next(self._order), _Event(work, args)))
+
     def run(self, until_s: float, done: Callable[[], object] = lambda: False) -> bool:
         """Lets time pass until ``done()`` or ``until_s``; whether it was done."""
         soon, timers = self._soon, self._timers
+        handle: asyncio.Handle | _Event
         while not done():
             if soon:
                 handle = soon.popleft()
@@ -147,12 +162,18 @@ class SimLoop:
             self.steps += 1
             if self.steps > STEPS_MAX:
                 raise Livelock(f"more than {STEPS_MAX} steps; the last one was {handle!r}")
-            handle._run()
+            if type(handle) is _Event:
+                try:
+                    handle.work(*handle.args)
+                except Exception as error:
+                    self.faults.append({"message": f"{handle.work!r} raised", "exception": error})
+            else:
+                handle._run()  # type: ignore[union-attr]
         return True
 
-    def pending(self) -> list[asyncio.Handle]:
+    def pending(self) -> list[asyncio.Handle | _Event]:
         """What would still happen."""
-        handles = [*self._soon, *(handle for _, _, handle in sorted(self._timers))]
+        handles = [*self._soon, *(handle for _, _, handle in self._timers)]
         return [handle for handle in handles if not handle.cancelled()]
 
     @contextmanager

@@ -46,7 +46,10 @@ class End(asyncio.Transport):
         self.protocol: asyncio.BaseProtocol
         self.closing = False
         self.lost = False
-        self.received_bytes = 0
+        self.speaks_of = ""
+        """Which request the bytes that come are the answer to."""
+        self.fullest_bytes = 0
+        """The most that ever waited to be sent."""
         self._window_bytes = window_bytes
         self._out = bytearray()
         self._unread_bytes = 0
@@ -156,7 +159,7 @@ class End(asyncio.Transport):
         network = self.network
         # Never before what was sent earlier.
         self._next_s = max(self._next_s, network.loop.now_s + network.delay_s())
-        network.loop.call_at(self._next_s, network.carry, self, arrive, args)
+        network.loop.happen_at(self._next_s, network.carry, self, arrive, args)
 
     def _arrive(self, data: bytes) -> None:
         if self.lost or self.closing:
@@ -183,9 +186,10 @@ class End(asyncio.Transport):
         while self._reading and not self.closing and not self.lost:
             if self._inbox:
                 data = self._inbox.popleft()
-                self.received_bytes += len(data)
                 self.network.note(self.name, "read", data)
                 self.peer._acknowledged(len(data))
+                if self.speaks_of:
+                    self.network.heard_s[self.speaks_of] = self.network.loop.now_s
                 protocol.data_received(data)
             elif self._reset_in:
                 self.network.note(self.name, "reset")
@@ -211,6 +215,7 @@ class End(asyncio.Transport):
 
     def _look_at_marks(self) -> None:
         size = len(self._out)
+        self.fullest_bytes = max(self.fullest_bytes, size)
         if not self._write_paused and size > self._high:
             self._write_paused = True
             self.protocol.pause_writing()
@@ -248,6 +253,9 @@ class Network:
         self.hosts: dict[str, Host] = {}
         self.trace: list[tuple[Any, ...]] = []
         self.open: dict[End, None] = {}
+        self.to_clients: list[End] = []
+        self.heard_s: dict[str, float] = {}
+        """When something of the answer to a request was last heard."""
         self.shortage = 0.0
         """How often a dial fails of the gateway's own shortage."""
         self._latency_s = latency_s
@@ -288,9 +296,7 @@ class Network:
         """An end is gone."""
         self.open.pop(end, None)
 
-    def pair(
-        self, name: str, host: Host | None = None, window_bytes: int = WINDOW_BYTES
-    ) -> tuple[End, End]:
+    def pair(self, name: str, window_bytes: int = WINDOW_BYTES) -> tuple[End, End]:
         """Two ends that are connected; the protocols are the caller's to set."""
         near = End(self, f"{name}/gateway", window_bytes)
         far = End(self, f"{name}/peer", window_bytes)

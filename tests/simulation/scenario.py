@@ -24,6 +24,7 @@ _PAIRS = (
     ("resets at accept", "accepts", 1),
     ("is drained", "is resumed", 2),
     ("is removed", "is added", 2),
+    ("is respecified", "is respecified", 2),
 )
 _SINGLE = ("limits change", "machine sleeps", "runs out of descriptors")
 
@@ -141,12 +142,12 @@ def _draw_events(scenario: Scenario, rng: Random) -> None:
                 at_s = back_s + rng.choice((0.3, 2.0))
     for spec in scenario.specs[len(scenario.backends) :]:
         events.append((rng.uniform(0.0, BUSY_S), "is added", spec.name))
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         what = rng.choice(_SINGLE)
         at_s = rng.uniform(0.0, BUSY_S)
         events.append((at_s, what, "gateway"))
         if what == "runs out of descriptors":
-            events.append((at_s + rng.choice((0.5, 6.0)), "has descriptors again", "gateway"))
+            events.append((at_s + rng.choice((0.5, 6.0, 15.0)), "has descriptors again", "gateway"))
 
 
 def _draw_clients(scenario: Scenario, rng: Random) -> None:

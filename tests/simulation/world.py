@@ -9,6 +9,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from nexus.config.loader import Loaded
 from nexus.config.schema import Config, DiscoveryConfig
 from nexus.core.backend import BackendSpec
@@ -20,7 +22,7 @@ from tests.simulation.client import Client, Habits, Sent
 from tests.simulation.engine import Engine
 from tests.simulation.judge import Truth, judge_clients, judge_rest
 from tests.simulation.loop import Livelock, SimLoop
-from tests.simulation.network import Network
+from tests.simulation.network import WINDOW_BYTES, Network
 from tests.simulation.scenario import Scenario, draw
 
 __all__ = ["Run", "simulate"]
@@ -124,6 +126,7 @@ class World:
         gateway._recorder.add(self.truth.take)
         self.bucket = _Bucket(*scenario.retry_budget)
         gateway.plane.retry_budget = self.bucket
+        gateway.store.subscribe(self.truth.look_at_saints)
         unexpected = gateway.unexpected
 
         def told(error: BaseException, request_id: str) -> None:
@@ -195,7 +198,9 @@ class World:
         name = f"client{len(self.clients)}"
         client = Client(name, self.network, self.truth, habits, requests)
         self.clients.append(client)
-        ours, theirs = self.network.pair(name)
+        # Who stops reading has little room: its answers must wait in the gateway, or further back.
+        ours, theirs = self.network.pair(name, 1024 if habits.stops_reading_s else WINDOW_BYTES)
+        self.network.to_clients.append(ours)
         ours.protocol = self.gateway.server.protocol()
         theirs.protocol = client
         ours.protocol.connection_made(ours)
@@ -218,6 +223,11 @@ class World:
                 gateway.forget_backend(name)
             case "is added":
                 self.add(next(spec for spec in self.scenario.specs if spec.name == name))
+            case "is respecified" if known:
+                spec = gateway.store.snapshot.backends[name].spec
+                limit = 0 if spec.max_concurrency else 1
+                changed = replace(spec, max_concurrency=limit, headers={"x-limit": str(limit)})
+                gateway.change_backend(changed)
             case "is drained" if known:
                 gateway.store.drain(name)
             case "is resumed" if known:
