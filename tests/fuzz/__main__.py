@@ -23,8 +23,8 @@ def main() -> int:
         from tests.fuzz.targets import TARGETS
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each target")
-    parser.add_argument("--runs", type=int, help="inputs for each target, instead of seconds")
+    parser.add_argument("--seconds", type=float, help="for each target, 10 without --runs")
+    parser.add_argument("--runs", type=int, help="inputs for each target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--input", type=Path, help="try this one file only")
     parser.add_argument("--guided", action="store_true", help="by coverage, with atheris")
@@ -40,10 +40,10 @@ def main() -> int:
     if given.guided:
         from tests.fuzz.guided import fuzz_guided
 
-        return fuzz_guided(TARGETS[names[0]], given.seconds, given.runs, _FOLDER)
+        return fuzz_guided(TARGETS[names[0]], given.seconds or 10.0, given.runs, _FOLDER)
     found = False
     for name in names:
-        seconds = float("inf") if given.runs is not None else given.seconds
+        seconds = given.seconds or (10.0 if given.runs is None else float("inf"))
         outcome = fuzz(
             TARGETS[name], seed=given.seed, seconds=seconds, runs=given.runs, folder=_FOLDER
         )

@@ -31,6 +31,7 @@ AsgiApp = Callable[
     Awaitable[None],
 ]
 
+_NO_ASCII = re.compile(rb"[\x80-\xff]")
 _NO_HEADER = re.compile(rb"[\x00\r\n]")
 
 
@@ -181,7 +182,8 @@ def _scope(request: AsgiRequest) -> MutableMapping[str, Any]:
         "scheme": request.scheme,
         "path": unquote_to_bytes(raw_path).decode("utf-8", "replace"),
         "raw_path": raw_path,
-        "query_string": query,
+        # Bytes that belong into no target (RFC 3986 § 2) would be read as UTF-8, or not at all.
+        "query_string": _NO_ASCII.sub(lambda found: b"%%%02X" % found[0][0], query),
         "root_path": "",
         "headers": list(request.headers),
         "client": request.client,

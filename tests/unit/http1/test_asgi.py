@@ -144,6 +144,19 @@ async def test_a_path_that_is_not_utf8_is_no_crash() -> None:
     assert errors == []
 
 
+async def test_a_query_that_is_not_utf8_can_be_read() -> None:
+    """Raw bytes in it are as good as their escapes: no application fails of them."""
+
+    async def echo(request: Request) -> Response:
+        return JSONResponse(dict(request.query_params))
+
+    responder, errors = await answer(
+        Starlette(routes=[Route("/", echo)]), b"/?a=\xe4&\xc3\xbc=1%FF"
+    )
+    assert errors == []
+    assert json.loads(responder.body) == {"a": "\ufffd", "ü": "1\ufffd"}
+
+
 async def test_head_sends_no_body() -> None:
     """HEAD gets the head that GET would, and not one body byte."""
 
