@@ -64,7 +64,7 @@ STREAMS = {
     "two lengths": Stream(head(SSE, LENGTH, LENGTH) + EVENTS, None),
     "gzip": Stream(head(SSE, "transfer-encoding: gzip, chunked") + chunked(EVENTS), None),
     "a second answer before": Stream(head(SSE, "content-length: 0") + SECOND, None),
-    "no event": Stream(START + b"0\r\n\r\n", None, kept=True),
+    "no event": Stream(START + b"0\r\n\r\n", None),
     "a bad first size": Stream(START + b"zz\r\n" + EVENTS, None),
     "a bad size": Stream(START + CHUNK + b"zz\r\n" + EVENTS, False),
     "a size with LF": Stream(START + CHUNK + b"%x\n%b\r\n0\r\n\r\n" % (len(LAST), LAST), False),

@@ -41,9 +41,7 @@ WHOLE = chunked(BODY)
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """No answer. ``kept``: its framing was fine."""
-
-    kept: bool = False
+    """No answer."""
 
 
 class Relayed(msgspec.Struct, frozen=True, kw_only=True):
