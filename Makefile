@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test test-slow test-real real-engines simulate check fix bench screenshots fuzz audit lock clean
+.PHONY: help setup serve demo test test-slow test-real real-engines simulate check fix bench screenshots fuzz audit soak lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -102,6 +102,10 @@ screenshots: $(DEV_STAMP) ## Take the pictures of the dashboard in docs/images (
 
 fuzz: $(DEV_STAMP) ## Hostile input, T=10 seconds for each target (TARGET="server sse" SEED=1)
 	@$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(or $(T),10) --seed $(or $(SEED),0) $(ARGS)
+
+T ?= 10
+soak: $(DEV_STAMP) ## Mixed traffic, faults and reloads for T minutes: what does the gateway keep?
+	@$(BIN)/python -m tests.soak --minutes $(T) $(ARGS)
 
 lock: ## Write constraints.txt from a fresh environment
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

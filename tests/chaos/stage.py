@@ -18,7 +18,7 @@ from tests.chaos.load import Load
 from tests.harness import eventually
 from tests.processes import Process, clean_environment
 
-__all__ = ["Engine", "Gateway", "Phases", "gateway_toml", "launch_here", "stage"]
+__all__ = ["Engine", "Gateway", "Launch", "Phases", "gateway_toml", "launch_here", "stage"]
 
 _ROOT = Path(__file__).parents[2]
 RECOVERY_S = 15.0

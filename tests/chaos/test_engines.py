@@ -55,6 +55,7 @@ async def test_a_killed_engine_costs_no_call_that_got_nothing(tmp_path: Path) ->
         assert told["ok"] == load.outcomes["ok"]
 
 
+@pytest.mark.slow
 async def test_a_stopped_engine_holds_nobody(tmp_path: Path) -> None:
     """One of three engines is stopped by SIGSTOP: calls that wait for it go elsewhere once checks
     tell that it hangs, streams cut in the middle say so; woken up it serves again."""

@@ -38,7 +38,7 @@ async def overload(home: Path, seconds: float) -> str:
         async with Load(gateway.address, CAPACITY_PER_S / 2) as load:
             phases = Phases(load)
             phases.begin("half the capacity")
-            await eventually(lambda: load.outcomes["ok"] > 75, "calls go through", 20.0)
+            await eventually(lambda: load.outcomes["ok"] > 40, "calls go through", 20.0)
             before_bytes = resident_bytes(pid)
             unharmed_s = median(call.took_s for call in load.calls)
             begun_s = phases.begin("twice the capacity")
@@ -76,7 +76,7 @@ def _told(calls: list[Call]) -> str:
 async def test_what_is_too_much_is_refused_at_once(tmp_path: Path) -> None:
     """At twice the capacity the excess is told 503 with Retry-After within milliseconds, accepted
     calls take no longer, memory stays, and a second later all is as before."""
-    _log.info("%s", await overload(tmp_path, 2.0))
+    _log.info("%s", await overload(tmp_path, 1.5))
 
 
 @pytest.mark.slow

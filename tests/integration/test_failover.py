@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from email.utils import formatdate
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import httpx
@@ -132,29 +132,64 @@ async def test_a_stream_that_dies_in_the_middle_says_so(fault: Fault) -> None:
         assert len(both.good.calls) == 0
 
 
-async def test_clients_that_leave_harm_nobody() -> None:
-    """After a hundred clients left in the middle, the next fifty requests all succeed."""
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_clients_that_leave_harm_nobody(stream: bool) -> None:
+    """After a hundred clients left in the middle, the next fifty requests all succeed, and on the
+    same backends as before."""
     slow = Speed(tokens_per_s=20, tokens=200)
     async with (
-        FakeEngine(name="only", settings=slow, slots=1000) as engine,
-        running(engine) as gateway,
+        FakeEngine(name="one", settings=slow, slots=1000) as one,
+        FakeEngine(name="two", settings=slow, slots=1000) as two,
+        running(one, two) as gateway,
     ):
-        body = json.dumps(chat(stream=True)).encode()
+        body = json.dumps(chat(stream=stream)).encode()
         head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        engines = (one, two)
 
         async def leave() -> None:
             async with raw(gateway.port) as client:
                 client.send(head.encode() + body)
-                await client.until(b"data: ")
+                if stream:
+                    await client.until(b"data: ")
+                else:
+                    at_work = lambda: sum(engine.in_flight for engine in engines) == 100  # noqa: E731
+                    await eventually(at_work, "all are at work")
+                    arrived.append(1)
+                    await eventually(lambda: len(arrived) == 100, "all have seen it")
 
+        arrived: list[int] = []
         await asyncio.gather(*(leave() for _ in range(100)))
-        await eventually(lambda: engine.cancelled == 100, "a hundred calls cancelled upstream")
+        gone = lambda: sum(engine.cancelled for engine in engines) == 100  # noqa: E731
+        await eventually(gone, "a hundred calls cancelled upstream")
         await gateway.settled()
         outcomes = [record.outcome for record in gateway.records]
         assert outcomes == [Outcome.CANCELLED] * 100
-        engine.settings = Speed()
+        for engine in engines:
+            engine.settings = Speed()
         answers = await asyncio.gather(*(gateway.client.post(PATH, json=chat()) for _ in range(50)))
         assert [answer.status_code for answer in answers] == [200] * 50
+        assert {answer.headers["x-nexus-attempts"] for answer in answers} == {"1"}
+        assert {answer.headers["x-nexus-backend"] for answer in answers} == {"one", "two"}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_well_again_a_backend_is_back_in_use(stream: bool) -> None:
+    """Whatever was wrong with it, within 15 s of its end a backend takes calls anew, and meanwhile
+    no call fails."""
+
+    async def after(fault: Fault, order: dict[str, Any]) -> None:
+        async with duo() as both:
+            both.bad.faults.set(fault, **order)
+            for _ in range(8):  # enough to open its breaker
+                assert (await both.ask(stream=stream)).headers["x-nexus-backend"] == "good"
+            both.bad.faults.clear()
+            end_s = monotonic() + 15.0
+            while (answer := await both.ask(stream=stream)).headers["x-nexus-backend"] != "bad":
+                assert answer.status_code == 200
+                assert monotonic() < end_s, f"after {fault} it is not back in use"
+                await asyncio.sleep(0.05)
+
+    await asyncio.gather(*(after(fault, order) for _, fault, order in ROWS))
 
 
 async def test_a_backend_that_is_back_serves_again() -> None:

@@ -39,7 +39,7 @@ class Behind(IntFlag):
     """
 
     TRIPPED = 1
-    """Its breaker is open, though its time has come."""
+    """Its breaker's time has come, but another one that waits longer is tried first."""
     FULL = 2
     """It runs as many requests as it is known to run at once (learned, soft)."""
     OUTPUT = 4

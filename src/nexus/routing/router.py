@@ -14,7 +14,7 @@ import msgspec
 
 from nexus.core.call import RequestProfile, RouteReason
 from nexus.core.errors import ApiError
-from nexus.core.live import BreakerState
+from nexus.core.live import BackendLive, BreakerState
 from nexus.core.snapshot import Snapshot
 from nexus.routing import refusals
 from nexus.routing.aliases import resolve_alias
@@ -252,6 +252,7 @@ class Router:
         contenders: list[Contender] = []
         tripped: list[Contender] = []
         weights = self._settings.weights
+        trial = _trial(players, now_s)
         for player in players:
             contender = player.contender or player.ready(weights)
             live = player.live
@@ -261,12 +262,12 @@ class Router:
                 contenders.append(contender)
             elif not lets_through(live, now_s):
                 tripped.append(contender)
-            elif live.breaker is BreakerState.OPEN:
+            elif live.breaker is BreakerState.OPEN and live is not trial:
                 behind, score, candidate = contender
                 contenders.append((behind + TRIPPED, score, candidate))
             else:
-                # Half-open: a probe had a good word for it, and it waits for one trial. Behind
-                # others it would never get it, and stay out for as long as they do well.
+                # Half-open, by a probe's good word or because its time has come: it waits for one
+                # trial. Behind others it would never get it, and stay out while they do well.
                 contenders.append(contender)
         if not contenders and tripped:
             # Better a doubtful backend than none (behaviour § 4).
@@ -320,6 +321,17 @@ class Router:
         if all(one.reason is DropReason.PIN for one in dropped):
             return refusals.not_on_pinned(requested, str(ask.pin), snapshot)
         return refusals.no_candidate(requested, candidates, dropped, ask, now_s)
+
+
+def _trial(players: list[Player], now_s: float) -> BackendLive | None:
+    """Of those whose breaker's time has come the one that waits longest: one at a time, since a
+    call that met several that are still ill would use up its attempts."""
+    due = [
+        player.live
+        for player in players
+        if player.live.breaker is BreakerState.OPEN and lets_through(player.live, now_s)
+    ]
+    return min(due, key=lambda live: live.open_until_s) if due else None
 
 
 def _scored(contender: Contender, ask: Ask) -> Scored:

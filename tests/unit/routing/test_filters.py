@@ -191,18 +191,21 @@ def test_output_that_just_fits_ranks_nobody_behind() -> None:
 
 
 def test_the_classes_weigh_in_their_order() -> None:
-    """Unknown capability, ignored fields, long output, learned capacity, breaker."""
+    """Unknown capability, ignored fields, long output, learned capacity, breaker (but for the one
+    that has waited longest for a trial)."""
+    waiting = live(breaker=BreakerState.OPEN, open_for_s=-5.0)
     snapshot = fleet(
         candidate("unknown", priority=0, context=10_000),
         candidate("ignores", priority=1, tools=True, ignores=frozenset({"n"})),
         candidate("output", priority=2, tools=True, context=1000),
         candidate("full", priority=3, tools=True, capacity=1, figures=live(in_flight=1)),
         candidate("tripped", priority=4, tools=True, figures=live(breaker=BreakerState.OPEN)),
+        candidate("trial", priority=98, figures=waiting, tools=True),
         candidate("plain", priority=99, tools=True),
     )
     said = ask(needs_tools=True, max_output_tokens=2000, fields=frozenset({"n"}))
     plan = route(snapshot, said)
-    assert order(plan) == ["plain", "tripped", "full", "output", "ignores", "unknown"]
+    assert order(plan) == ["trial", "plain", "tripped", "full", "output", "ignores", "unknown"]
 
 
 def test_a_half_open_backend_keeps_its_place_for_its_one_trial() -> None:
@@ -212,6 +215,26 @@ def test_a_half_open_backend_keeps_its_place_for_its_one_trial() -> None:
     assert order(route(snapshot)) == ["a", "b"]
     waiting.trial_in_flight = True
     assert order(route(snapshot)) == ["b"]
+
+
+def test_when_its_time_has_come_a_tripped_backend_has_its_place_again() -> None:
+    """An open breaker becomes half-open by time too: else a backend whose checks were good all the
+    time would wait for the next of them."""
+    tripped = live(breaker=BreakerState.OPEN, open_for_s=1.0)
+    snapshot = fleet(candidate("a", priority=0, figures=tripped), candidate("b"))
+    assert order(route(snapshot)) == ["b"]
+    tripped.open_until_s = NOW_S
+    assert order(route(snapshot)) == ["a", "b"]
+
+
+def test_one_tripped_backend_at_a_time_is_tried() -> None:
+    """Of several whose time has come only the longest waiting stands before the sound ones."""
+    snapshot = fleet(
+        candidate("a", priority=0, figures=live(breaker=BreakerState.OPEN, open_for_s=-1.0)),
+        candidate("b", priority=0, figures=live(breaker=BreakerState.OPEN, open_for_s=-2.0)),
+        candidate("sound", priority=90),
+    )
+    assert order(route(snapshot)) == ["b", "sound", "a"]
 
 
 def test_what_a_backend_can_do_is_asked_before_how_busy_it_is() -> None:

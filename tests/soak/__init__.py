@@ -1,0 +1,1 @@
+"""One gateway for minutes or hours under mixed traffic, faults and reloads: what does it keep?"""
