@@ -1,7 +1,7 @@
 """The last calls, kept in memory: what ``GET /admin/v1/history`` answers (behaviour § 13).
 
 The ring keeps the records themselves; rows are made when somebody asks. What a record may hold is
-bounded (:mod:`nexus.telemetry.recorder` cuts names and errors), so the ring's memory is too: about
+bounded (:mod:`nexus.telemetry.recorder` cuts what is long), so the ring's memory is too: about
 1 kB for a usual call, 20 kB for one whose every text is as long as it may be.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 from nexus.core.call import RequestProfile
 from nexus.telemetry.record import CallRecord
 
-__all__ = ["History", "call_view", "is_small"]
+__all__ = ["History", "call_view", "drop_big_profile", "is_small"]
 
 # What clients name in a request may be many and long; such a profile is not kept.
 _FIELDS_MAX = 64
@@ -44,13 +44,6 @@ class History:
 
     def add(self, record: CallRecord) -> None:
         """One more finished call (a ``Sink``); the oldest one goes when there is no room."""
-        profile = record.profile
-        if (
-            profile is not None
-            and (record.bytes_in > _BODY_BYTES_SMALL or profile.pin is not None)
-            and not is_small(profile)
-        ):
-            record.profile = None
         self._ring.append(record)
 
     def resize(self, size: int) -> None:
@@ -116,6 +109,17 @@ class History:
 
 def _settled() -> None:
     """Nothing is put off."""
+
+
+def drop_big_profile(record: CallRecord) -> None:
+    """Lets go of a profile that is as big as a body."""
+    profile = record.profile
+    if (
+        profile is not None
+        and (record.bytes_in > _BODY_BYTES_SMALL or profile.pin is not None)
+        and not is_small(profile)
+    ):
+        record.profile = None
 
 
 def is_small(profile: RequestProfile) -> bool:

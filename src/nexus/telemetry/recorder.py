@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from nexus.telemetry.history import History
+from nexus.telemetry.history import History, drop_big_profile
 from nexus.telemetry.logs import get_logger
 from nexus.telemetry.metrics import Metrics
 from nexus.telemetry.record import CallRecord
@@ -77,6 +77,7 @@ class Recorder:
             record.profile = None  # it names the model in full
         if len(record.error) > _ERROR_CHARS_MAX:
             record.error = record.error[:_ERROR_CHARS_MAX]
+        drop_big_profile(record)
         self.stats.in_flight -= 1
         noted = self._noted
         noted.append((monotonic(), record))
