@@ -124,6 +124,14 @@ class BackendLive:
             average = self.ttft[model_id] = Ewma()
         average.add(after_s, now_s)
 
+    def another_server(self) -> None:
+        """Another server answers there now: what the last one told and taught says nothing of it.
+        Calls under way stay counted, and the breaker minds what happens."""
+        self.polled(None, None)
+        self.parked_until_s = 0.0
+        self.ttft = {}
+        self.probe_s = None
+
     @property
     def busy(self) -> int:
         """Requests at work or waiting there: the larger of our own in flight and the engine's last

@@ -165,6 +165,9 @@ class Store:
             before, spec=spec, address=address, engine=engine, traits=self._traits_of(engine)
         )
         moved = _server(address) != _server(before.address) or engine is not before.engine
+        if moved:
+            truth = replace(truth, engine_version=None, capacity=None)
+            member.live.another_server()
         if moved and before.status is not BackendStatus.PENDING:
             # Its models stay known until the check, so that calls are told 503 and not 404.
             truth = replace(truth, status=BackendStatus.UNKNOWN, reason="changed, not checked yet")
@@ -179,11 +182,14 @@ class Store:
             return
         result, before = report.result, member.truth
         engine = report.engine or before.engine
+        if engine is not before.engine:
+            before = replace(before, engine_version=None, capacity=None)
+            member.live.another_server()
         well = result.health is Health.HEALTHY
         member.truth = replace(
             before,
             engine=engine,
-            traits=before.traits if engine is before.engine else self._traits_of(engine),
+            traits=self._traits_of(engine),
             status=report.status,
             reason=report.reason,
             engine_version=result.engine_version or before.engine_version,

@@ -233,6 +233,26 @@ def test_another_address_is_another_server() -> None:
         registry.replace(spec(url="http://c.test:8000"))
 
 
+@pytest.mark.parametrize("moves", [True, False], ids=["moved", "another engine"])
+def test_what_a_server_told_of_itself_is_not_said_of_the_next(moves: bool) -> None:
+    """An engine that tells neither load nor capacity must not rank by its predecessor's for ever."""
+    registry = store()
+    registry.add(spec())
+    told = {"capacity": 4, "running": 12, "waiting": 3, "engine_version": "0.9"}
+    registry.apply(good("b", "m", engine=EngineKind.VLLM, **told))
+    live = registry.live("b")
+    live.begin()
+    live.first_token("m", 20.0, 100.0)
+    live.park(1_000.0)
+    if moves:
+        registry.replace(spec(url="http://moved:1"))
+    registry.apply(good("b", "m", engine=EngineKind.OLLAMA))
+    backend = registry.snapshot.backends["b"]
+    assert (backend.capacity, backend.engine_version) == (None, None)
+    assert (live.busy, live.in_flight, live.parked_until_s) == (1, 1, 0.0)
+    assert live.ttft_s("m") == 0.002
+
+
 def test_operations_on_the_unknown_raise_key_error() -> None:
     """Except those that answer what may be out of date."""
     registry = store()
