@@ -670,3 +670,27 @@ async def test_a_backend_nobody_listens_at() -> None:
             answer = await gateway.client.post(PATH, json=chat())
             assert answer.status_code == 502
             assert "refused" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("others", [1, 2])
+async def test_a_form_that_failed_is_not_said_to_be_the_clients_fault(others: int) -> None:
+    """Where nobody else takes a form under its model's name, the backend's failure is told."""
+    form = {"files": {"file": ("a.wav", b"RIFF")}, "data": {"model": "demo-model"}}
+    script = playing(plain({"error": {"message": "out of order"}}, status="500 Oops"))
+    async with (
+        Scripted(script, name="own") as own,
+        Scripted(script, name="other", models=("whisper",)) as other,
+        Scripted(script, name="third", models=("whisper",)) as third,
+        running(
+            own.spec(priority=1),
+            *(
+                one.spec(priority=90, model_names={"demo-model": "whisper"})
+                for one in (other, third)[:others]
+            ),
+        ) as gateway,
+    ):
+        answer = await gateway.client.post("/v1/audio/transcriptions", **form)  # type: ignore[arg-type]
+        assert answer.status_code == 502
+        assert "out of order" in answer.json()["error"]["message"]
+        assert not other.talks
+        assert not third.talks

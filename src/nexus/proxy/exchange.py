@@ -295,6 +295,10 @@ class Exchange:
             model.id == model.engine_name and asked in model.aliases
         )
 
+    def _takes(self, scored: Scored) -> bool:
+        """Whether the request can be put as the engine wants it: not a form with another name."""
+        return self._view is not None or self._fits(scored)
+
     def _send(self, connection: UpstreamConnection, head: bytes, body: bytes) -> None:
         self.state = CallState.WAITING
         self._connection = connection
@@ -414,7 +418,11 @@ class Exchange:
         except ApiError:
             return False
         failed = {one.backend for one in self._failed}
-        others = [one for one in anew.candidates if one.candidate.backend.spec.name not in failed]
+        others = [
+            one
+            for one in anew.candidates
+            if one.candidate.backend.spec.name not in failed and self._takes(one)
+        ]
         if not others or anew.model != plan.model:
             return False
         self._plan = replace(plan, candidates=(*plan.candidates, *others))
@@ -422,7 +430,7 @@ class Exchange:
 
     def _unready(self, scored: Scored, now_s: float) -> bool:
         """Whether a candidate was parked, reached its limit, turned unhealthy or was removed since
-        the plan was made."""
+        the plan was made, or cannot be asked at all."""
         live = scored.candidate.live
         spec = scored.candidate.backend.spec
         now = self._plane.snapshot.backends.get(spec.name)
@@ -432,6 +440,7 @@ class Exchange:
             or not now.routable
             or live.parked_until_s > now_s
             or (limit > 0 and live.in_flight >= limit)
+            or not self._takes(scored)
         )
 
     # --- what the backend's connection tells ------------------------------------------------
