@@ -47,6 +47,25 @@ async def test_nothing_changed(file: Path) -> None:
             assert run.gateway.metrics.reloads == {"applied": 1, "rejected": 0}
 
 
+async def test_a_key_file_that_is_named_now_is_no_change_of_a_file(file: Path) -> None:
+    """One edit that names a key file is read once, not once more for the file that it names."""
+    async with FakeEngine(name="a") as a:
+        write(file, table(a))
+        key = file.parent / "key"
+        key.write_text("secret-key")
+        async with reloading(file, interval_s=0.02) as run:
+            reloader = run.gateway.reloader
+            assert reloader is not None
+            write(file, table(a, api_key_file=str(key)))
+            await eventually(lambda: run.gateway.metrics.reloads["applied"], "the edit was read")
+            assert reloader._mark() == reloader._seen
+            key.write_text("another-key!")
+            await eventually(
+                lambda: run.gateway.store.snapshot.backends["a"].spec.api_key == "another-key!",
+                "the key file is watched",
+            )
+
+
 async def test_backends_come_go_and_change(file: Path) -> None:
     """One added, one removed, one changed, one as it was, told in the answer."""
     async with FakeEngine(name="a") as a, FakeEngine(name="b") as b, FakeEngine(name="c") as c:

@@ -78,7 +78,7 @@ class Reloader:
         """Reads again and applies what changed. Raises :class:`ConfigError` with all problems; then
         everything stays as it was."""
         async with self._lock:
-            mark = self._mark()
+            self._seen = mark = self._mark()
             try:
                 loaded = await asyncio.to_thread(self._source.load)
                 self._refuse_other_file(loaded)
@@ -86,8 +86,9 @@ class Reloader:
             except ConfigError as error:
                 self._failed(error, trigger)
                 raise
-            finally:
-                self._seen = mark
+            # A key file that is named only now has not changed since it was read.
+            before = dict(mark)
+            self._seen = tuple((path, before.get(path, state)) for path, state in self._mark())
             self._tell(diff, trigger)
             return diff
 
