@@ -159,7 +159,7 @@ def test_the_profile_stays_out_of_the_log_line() -> None:
     ids=["model", "long field", "many fields", "pin"],
 )
 def test_a_profile_as_big_as_a_body_is_not_kept(profile: RequestProfile) -> None:
-    """A thousand calls that name megabytes must not stay in memory, not even until the next read."""
+    """A thousand calls that name megabytes must not stay in memory, nor one until the next read."""
     history = History(10)
     record = a_record(model=profile.model, bytes_in=5_000_100)
     record.profile = profile
