@@ -235,7 +235,7 @@ def test_another_address_is_another_server() -> None:
 
 @pytest.mark.parametrize("moves", [True, False], ids=["moved", "another engine"])
 def test_what_a_server_told_of_itself_is_not_said_of_the_next(moves: bool) -> None:
-    """An engine that tells neither load nor capacity must not rank by its predecessor's for ever."""
+    """An engine that tells no load of its own must not rank by its predecessor's for ever."""
     registry = store()
     registry.add(spec())
     told = {"capacity": 4, "running": 12, "waiting": 3, "engine_version": "0.9"}
