@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo test test-slow test-real real-engines simulate check fix bench screenshots fuzz audit soak lock clean
+.PHONY: help setup serve demo test test-slow test-real real-engines simulate check fix bench bench-peers screenshots fuzz audit soak lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx), per
 	@$(BIN)/python -m benchmarks.micro.telemetry
 	@$(BIN)/python -m benchmarks.micro.discovery || [ $$? = 2 ]
 	@$(BIN)/python benchmarks/micro/cli.py
+
+bench-peers: $(STAMP) ## Nexus beside nginx, HAProxy, vllm-router, smg and LiteLLM (45 minutes; ARGS=--quick: 6)
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 screenshots: $(DEV_STAMP) ## Take the pictures of the dashboard in docs/images (needs chromium)
 	@$(BIN)/python -m tests.browser.screenshots

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from benchmarks.macro.accounting import Meter, rss_mb
 from benchmarks.macro.load import Figure, Void, measure_plain, measure_streams
+from benchmarks.macro.processes import CannotRun
 from benchmarks.macro.report import (
     Report,
     Series,
@@ -22,7 +23,7 @@ from benchmarks.macro.report import (
     now,
     table,
 )
-from benchmarks.macro.servers import CannotRun, Proxy, Servers, find_nginx
+from benchmarks.macro.servers import Proxy, Servers, find_nginx
 
 _RESULTS = Path(__file__).resolve().parents[1] / "results"
 _LOG_WAIT_S = 5.0
@@ -58,7 +59,6 @@ def main() -> int:
                 Path(directory),
                 proxy_core=cores[0],
                 load_core=cores[1],
-                events_per_s=arguments.events_per_s,
             )
             with servers as proxies:
                 series = _measure(proxies, cores[0], arguments)

@@ -1,29 +1,34 @@
 """An engine that streams: one delta per period and stream, each one HTTP chunk and one write.
 
-``python -m benchmarks.macro.engine RATE`` binds a port from the kernel and prints it. Streams
-are spread over the period in steps of a millisecond, so that deltas come as from many engines and
-not all at once. It costs as little as it can: it shares a core with the load generator.
+``python -m benchmarks.macro.engine`` binds a port from the kernel and prints it. A request's
+question tells how many deltas and their pace (``100 deltas at 50 per second: ...``). The first
+delta follows the head at once, so that the time to it is the proxy's; the others come when it is
+the stream's turn: streams of one pace are spread over the period in steps of a millisecond, so that
+deltas come as from many engines and not all at once. Each delta says when it was written. The
+engine costs as little as it can: it shares a core with the load generator.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
+from time import monotonic_ns
 from typing import cast
 
 import uvloop
-from benchmarks.macro.wire import STREAM_MODEL, model_list, stream_chunks
+from benchmarks.macro.wire import DELTA_PARTS, STREAM_END, STREAM_MODEL, model_list
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nserver: bench\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
 _TICK_S = 0.001
+_BACKLOG = 4096
+_BEFORE, _AFTER = DELTA_PARTS
 
 
 class Pacer:
-    """Gives each stream its turn once per period."""
+    """Gives each stream of one pace its turn once per period."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, period_s: float) -> None:
         self._loop = loop
@@ -50,13 +55,12 @@ class Pacer:
 class Engine(asyncio.Protocol):
     """One connection: requests one after the other."""
 
-    def __init__(self, pacer: Pacer) -> None:
-        self._pacer = pacer
+    def __init__(self, pacers: dict[float, Pacer]) -> None:
+        self._pacers = pacers
         self._transport: asyncio.Transport | None = None
         self._input = b""
         self._left = 0
         self._slot: set[Engine] | None = None
-        self._delta, self._end = stream_chunks()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there."""
@@ -73,22 +77,40 @@ class Engine(asyncio.Protocol):
         head, blank, body = self._input.partition(b"\r\n\r\n")
         if not blank or self._transport is None:
             return
-        if head.startswith(b"GET "):
-            self._input = body
-            found = head.split(b" ", 2)[1] == b"/v1/models"
-            listing = model_list(STREAM_MODEL) if found else b"{}"
-            self._transport.write(
-                b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-                % (b"200 OK" if found else b"404 Not Found", len(listing), listing)
-            )
+        method, path, rest = head.split(b" ", 2)
+        if not rest.startswith(b"HTTP/1.1"):
+            self._transport.close()  # somebody tries HTTP/2
             return
-        length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+        after = (head.lower() + b"\r\n").partition(b"content-length:")[2]
+        length = int(after.split(b"\r\n", 1)[0] or 0)
         if len(body) < length:
             return
         self._input = body[length:]
-        self._left = json.loads(body[:length])["max_tokens"]
+        if method != b"POST" or path != b"/v1/chat/completions":
+            self._answer(path)
+            return
+        question = json.loads(body[:length])["messages"][-1]["content"].split(maxsplit=4)
+        self._left = int(question[0])
+        events_per_s = float(question[3])
         self._transport.write(_HEAD)
-        self._slot = self._pacer.add(self)
+        self.step()
+        pacer = self._pacers.get(events_per_s)
+        if pacer is None:
+            loop = asyncio.get_running_loop()
+            pacer = self._pacers[events_per_s] = Pacer(loop, 1.0 / events_per_s)
+        self._slot = pacer.add(self)
+
+    def _answer(self, path: bytes) -> None:
+        """What gateways ask besides: health, models, and things that this engine does not know."""
+        assert self._transport is not None
+        listing = model_list(STREAM_MODEL) if path == b"/v1/models" else b"{}"
+        status = b"200 OK" if path in (b"/v1/models", b"/health") else b"404 Not Found"
+        self._transport.write(
+            b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+            % (status, len(listing), listing)
+        )
+        if self._input:
+            self.data_received(b"")
 
     def step(self) -> None:
         """One delta, or the end."""
@@ -96,10 +118,10 @@ class Engine(asyncio.Protocol):
             return
         if self._left:
             self._left -= 1
-            self._transport.write(self._delta)
+            self._transport.write(b"%b%016d%b" % (_BEFORE, monotonic_ns() // 1000, _AFTER))
         else:
             self._leave()
-            self._transport.write(self._end)
+            self._transport.write(STREAM_END)
 
     def _leave(self) -> None:
         if self._slot is not None:
@@ -107,13 +129,13 @@ class Engine(asyncio.Protocol):
             self._slot = None
 
 
-async def _serve(events_per_s: float) -> None:
+async def _serve() -> None:
     loop = asyncio.get_running_loop()
-    pacer = Pacer(loop, 1.0 / events_per_s)
-    server = await loop.create_server(lambda: Engine(pacer), "127.0.0.1", 0, backlog=1024)
+    pacers: dict[float, Pacer] = {}
+    server = await loop.create_server(lambda: Engine(pacers), "127.0.0.1", 0, backlog=_BACKLOG)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(float(sys.argv[1])))
+    uvloop.run(_serve())

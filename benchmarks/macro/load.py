@@ -7,17 +7,37 @@ not look fast.
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+from collections.abc import Callable
+from time import monotonic_ns, perf_counter
 from typing import NamedTuple, cast
 
 import httptools
 import msgspec
 import uvloop
 from benchmarks.macro.accounting import Meter
-from benchmarks.macro.wire import ANSWER, plain_request, stream_body, stream_request
+from benchmarks.macro.wire import (
+    ANSWER,
+    ANSWER_TEXT,
+    STAMP,
+    plain_request,
+    stream_body,
+    stream_request,
+    without_stamps,
+)
 
-__all__ = ["Figure", "Void", "measure_plain", "measure_streams"]
+__all__ = [
+    "PLAIN_ANSWER",
+    "Expected",
+    "Figure",
+    "StreamFigure",
+    "Void",
+    "answered",
+    "measure_plain",
+    "measure_streams",
+    "quantile",
+]
 
+_SAMPLES_PER_S = 1000.0
 _WARM_UP_S = 0.5
 _END_S = 10.0
 
@@ -36,6 +56,57 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     core_share: float
     others_share: float
+
+
+class StreamFigure(Figure, frozen=True, kw_only=True):
+    """Also, in milliseconds: how long events took from the engine's write to the client's read, and
+    from a request to its first event; and what ``during`` told in the midst of it."""
+
+    delay_p50_ms: float
+    delay_p99_ms: float
+    first_p50_ms: float
+    first_p99_ms: float
+    rss_mb: float
+
+
+def quantile(sorted_values: list[float], share: float) -> float:
+    """The value below which that share of them lies; 0 where there are none."""
+    if not sorted_values:
+        return 0.0
+    return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]
+
+
+class Expected(NamedTuple):
+    """The answer that must come: that body, or, where a gateway writes answers anew, at least that
+    text in it."""
+
+    body: bytes
+    text: bytes
+    exact: bool = True
+
+
+PLAIN_ANSWER = Expected(ANSWER, ANSWER_TEXT.encode())
+
+
+def answered(data: bytes, expected: Expected) -> bool:
+    """Whether the answer is whole. Raises :class:`Void` when it is not the one expected."""
+    body_at = data.find(b"\r\n\r\n") + 4
+    if body_at < 4:
+        if len(data) > 65536 or not data.startswith(b"HTTP/1.1 200 "[: len(data)]):
+            raise Void(f"a wrong answer: {data[:200]!r}")
+        return False
+    if not data.startswith(b"HTTP/1.1 200 "):
+        raise Void(f"a wrong answer: {data[:500]!r}")
+    length = len(expected.body)
+    if not expected.exact:
+        length = int(data[:body_at].lower().partition(b"content-length:")[2].split(b"\r", 1)[0])
+    if len(data) < body_at + length:
+        return False
+    if len(data) > body_at + length or (
+        not data.endswith(expected.body) if expected.exact else expected.text not in data
+    ):
+        raise Void(f"a body that is not the upstream's: {data[body_at : body_at + 200]!r}")
+    return True
 
 
 class _Window(NamedTuple):
@@ -127,51 +198,75 @@ class _Connection(asyncio.Protocol):
 class _PlainConnection(_Connection):
     """Asks, checks the whole answer, asks again."""
 
-    def __init__(self, load: _Load) -> None:
+    def __init__(self, load: _Load, expected: Expected) -> None:
         super().__init__(load)
+        self.expected = expected
         self.data = b""
 
     def data_received(self, data: bytes) -> None:
         if self.data:
             data = self.data + data
-            self.data = b""
         load = self.load
-        body_at = data.find(b"\r\n\r\n") + 4
-        if not data.startswith(b"HTTP/1.1 200 ") or len(data) > body_at + len(ANSWER) > 3:
-            if body_at > 3 or len(data) > 12:
-                load.fail(f"a wrong answer: {data[:200]!r}")
-            else:
+        try:
+            if not answered(data, self.expected):
                 self.data = data
-        elif body_at < 4 or len(data) < body_at + len(ANSWER):
-            self.data = data
-        elif not data.endswith(ANSWER):
-            load.fail(f"a body that is not the upstream's: {data[body_at : body_at + 200]!r}")
-        else:
-            load.units += 1
-            if load.stopping:
-                self.finish()
-            elif self.transport is not None:
-                self.transport.write(load.request)
+                return
+        except (Void, ValueError) as error:
+            load.fail(str(error))
+            return
+        self.data = b""
+        load.units += 1
+        if load.stopping:
+            self.finish()
+        elif self.transport is not None:
+            self.transport.write(load.request)
+
+
+class _Samples:
+    """When events came, of one stream in so many; while ``on``."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.on = False
+        self.delays_ms: list[float] = []
+        self.firsts_ms: list[float] = []
+
+    def take(self, data: bytes) -> None:
+        now_us = monotonic_ns() // 1000
+        for stamp in STAMP.findall(data):
+            self.delays_ms.append((now_us - int(stamp)) / 1000.0)
 
 
 class _StreamConnection(_Connection):
     """Reads one stream and counts its events: blank lines, which occur nowhere else in it."""
 
-    def __init__(self, load: _Load, expected: int, *, keep: bool) -> None:
+    def __init__(self, load: _Load, samples: _Samples, expected: range, *, number: int) -> None:
         super().__init__(load)
+        self.samples = samples
+        self.sampled = number % samples.every == 0
         self.expected = expected
         self.events = 0
         self.started = False
-        self.kept: list[bytes] | None = [] if keep else None
+        self.asked_s: float | None = None
+        self.kept: list[bytes] | None = [] if number == 0 else None
         self.last = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.asked_s = perf_counter()
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         load = self.load
         if not self.started:
             self.started = True
             if not data.startswith(b"HTTP/1.1 200 "):
-                load.fail(f"a wrong answer: {data[:200]!r}")
+                load.fail(f"a wrong answer: {data[:500]!r}")
                 return
+        if self.asked_s is not None and b"data: " in data:
+            self.samples.firsts_ms.append((perf_counter() - self.asked_s) * 1e3)
+            self.asked_s = None
+        if self.sampled and self.samples.on:
+            self.samples.take(data)
         if self.kept is not None:
             self.kept.append(data)
         events = data.count(b"\n\n")
@@ -181,17 +276,24 @@ class _StreamConnection(_Connection):
         self.events += events
         load.units += events
         self.last = data if len(data) > 4 else (last + data)[-5:]
-        if self.events >= self.expected and self.last.endswith(b"0\r\n\r\n"):
-            if self.events != self.expected:
-                load.fail(f"a stream of {self.events} events instead of {self.expected}")
+        if self.events >= self.expected.start and self.last.endswith(b"0\r\n\r\n"):
+            if self.events not in self.expected:
+                load.fail(f"a stream of {self.events} events instead of {self.expected.start}")
             self.finish()
 
 
-async def _plain(port: int, connections: int, seconds: float, meter: Meter) -> Figure:
-    load = _Load(plain_request(port))
+async def _plain(
+    port: int,
+    connections: int,
+    seconds: float,
+    meter: Meter,
+    request: bytes,
+    expected: Expected,
+) -> Figure:
+    load = _Load(request)
     loop = asyncio.get_running_loop()
     for _ in range(connections):
-        await loop.create_connection(lambda: _PlainConnection(load), "127.0.0.1", port)
+        await loop.create_connection(lambda: _PlainConnection(load, expected), "127.0.0.1", port)
     await load.sleep(_WARM_UP_S)
     window = await load.window(seconds, meter)
     load.stopping = True
@@ -200,33 +302,59 @@ async def _plain(port: int, connections: int, seconds: float, meter: Meter) -> F
 
 
 async def _streams(
-    port: int, streams: int, events_per_s: float, seconds: float, meter: Meter
-) -> Figure:
-    opening_s = streams / 500.0
-    deltas = int(events_per_s * (opening_s + 2 * _WARM_UP_S + seconds + 1.0))
-    expected = deltas + 2  # the finish reason and [DONE]
-    load = _Load(stream_request(port, deltas))
+    port: int,
+    streams: int,
+    events_per_s: float,
+    seconds: float,
+    meter: Meter,
+    opens_per_s: float,
+    exact: bool,
+    during: Callable[[], float],
+) -> StreamFigure:
+    opening_s = streams / opens_per_s
+    deltas = int(events_per_s * (1.2 * opening_s + 2 * _WARM_UP_S + seconds + 1.0)) + 1
+    # Also the finish reason and [DONE]; who writes events anew may add the usage.
+    expected = range(deltas + 2, deltas + (3 if exact else 5))
+    load = _Load(stream_request(port, deltas, events_per_s))
     loop = asyncio.get_running_loop()
+    samples = _Samples(max(1, round(streams * events_per_s / _SAMPLES_PER_S)))
     opened: list[_StreamConnection] = []
+    began_s = perf_counter()
     for number in range(streams):
-        keep = number == 0
         _, connection = await loop.create_connection(
-            lambda keep=keep: _StreamConnection(load, expected, keep=keep),  # type: ignore[misc]
+            lambda number=number: _StreamConnection(  # type: ignore[misc]
+                load, samples, expected, number=number
+            ),
             "127.0.0.1",
             port,
         )
         opened.append(connection)
-        if number % 25 == 24:
-            await load.sleep(0.05)
+        ahead_s = (number + 1) / opens_per_s - (perf_counter() - began_s)
+        if ahead_s > 0.001:
+            await load.sleep(ahead_s)
+    if perf_counter() - began_s > 1.2 * opening_s + 0.5:
+        raise Void(f"streams could not be opened at {opens_per_s:g} a second")
     await load.sleep(2 * _WARM_UP_S)
+    samples.on = True
     window = await load.window(seconds, meter)
+    samples.on = False
+    rss_mb = during()
     await load.end(_END_S + deltas / events_per_s)
-    if _body_of(opened[0].kept or []) != stream_body(deltas):
+    body = without_stamps(_body_of(opened[0].kept or []))
+    if body != stream_body(deltas) if exact else body.count(b"t%016d" % 0) != deltas:
         raise Void("a stream's bytes are not the upstream's")
     rate = window.units / window.took_s / streams
     if not 0.9 * events_per_s < rate < 1.1 * events_per_s:
         raise Void(f"streams ran at {rate:.1f} events/s instead of {events_per_s:g}")
-    return _figure(window, load.units)
+    delays, firsts = sorted(samples.delays_ms), sorted(samples.firsts_ms)
+    return StreamFigure(
+        **msgspec.structs.asdict(_figure(window, load.units)),
+        delay_p50_ms=quantile(delays, 0.5),
+        delay_p99_ms=quantile(delays, 0.99),
+        first_p50_ms=quantile(firsts, 0.5),
+        first_p99_ms=quantile(firsts, 0.99),
+        rss_mb=rss_mb,
+    )
 
 
 class _Body:
@@ -258,15 +386,34 @@ def _figure(window: _Window, total: int) -> Figure:
     )
 
 
-def measure_plain(port: int, connections: int, seconds: float, meter: Meter) -> Figure:
+def measure_plain(
+    port: int,
+    connections: int,
+    seconds: float,
+    meter: Meter,
+    body: bytes | None = None,
+    expected: Expected = PLAIN_ANSWER,
+) -> Figure:
     """Plain calls over ``connections`` kept-alive connections, each asking as soon as it was
     answered. ``meter`` reads the proxy's CPU time. Raises :class:`Void`."""
-    return uvloop.run(_plain(port, connections, seconds, meter))
+    request = plain_request(port, body)
+    return uvloop.run(_plain(port, connections, seconds, meter, request, expected))
 
 
 def measure_streams(
-    port: int, streams: int, events_per_s: float, seconds: float, meter: Meter
-) -> Figure:
-    """``streams`` streams at once, in their steady state. Raises :class:`Void`, also where deltas
-    do not come at the pace at which the engine sends them."""
-    return uvloop.run(_streams(port, streams, events_per_s, seconds, meter))
+    port: int,
+    streams: int,
+    events_per_s: float,
+    seconds: float,
+    meter: Meter,
+    *,
+    opens_per_s: float = 500.0,
+    exact: bool = True,
+    during: Callable[[], float] = float,
+) -> StreamFigure:
+    """``streams`` streams at once, in their steady state; ``during`` is asked for the proxy's
+    memory at its end. Not ``exact``: the proxy writes events anew. Raises :class:`Void`, also where
+    deltas do not come at the pace at which the engine sends them."""
+    return uvloop.run(
+        _streams(port, streams, events_per_s, seconds, meter, opens_per_s, exact, during)
+    )

@@ -1,0 +1,1 @@
+"""Nexus beside the gateways that people would use instead (``docs/performance.md``)."""
