@@ -158,10 +158,10 @@ class Client(asyncio.Protocol):
             self.end.pause_reading()
 
     @property
-    def unanswered(self) -> list[Sent]:
-        """What was asked and has no whole answer."""
+    def idle(self) -> bool:
+        """Whether it has nothing to ask, and waits for nothing."""
         answered = sum(answer.whole for answer in self.reader.answers)
-        return self.sent[answered:]
+        return self.over or not (self.requests or self.sent[answered:])
 
     # --- sending ------------------------------------------------------------------------------
 

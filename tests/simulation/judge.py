@@ -63,6 +63,11 @@ class Truth:
     def replied(self, engine: str, question: Question, reply: Reply) -> None:
         """An engine will say this."""
         self.replies[reply.mark] = reply
+        known = self.world.gateway.store.snapshot.backends.get(engine)
+        if known is not None and not known.spec.headers:  # else its limit was changed under way
+            limit, live = known.spec.max_concurrency, self.world.gateway.store.live(engine)
+            if 0 < limit < live.in_flight:
+                self.complain(f"{engine} may have {limit} calls and has {live.in_flight}")
         self.world.network.note(engine, "answers", f"{question.nonce}: {reply.kind}")
 
     def look_at_saints(self, before: Snapshot, after: Snapshot) -> None:
@@ -218,7 +223,7 @@ def judge_rest(world: World) -> None:
         for live in world.lives[name]:
             if live.errors_total or live.opened_times:
                 truth.complain(f"{name} never failed, but has {live.errors_total} errors")
-        if world.loop.now_s > 1030.0 and not gateway.store.snapshot.backends[name].routable:
+        if world.scenario.lasts_s > 10.0 and not gateway.store.snapshot.backends[name].routable:
             truth.complain(f"{name} never failed, but is not healthy at the end")
 
 
@@ -266,8 +271,8 @@ def _judge_answer(
     reply = _judge_pieces(world, request, answer, record)
     body = bytes(answer.body)
     streamed = answer.fields.get(b"content-type") == b"text/event-stream"
-    if streamed and body and not answer.by_end and not body.endswith(b"\n\n"):
-        truth.complain(f"{nonce} was sent half an event: {body[-60:]!r}")
+    if answer.torn and request.stream and request.path != _SPEECH:
+        truth.complain(f"{nonce} was sent half an event: {answer.torn!r}")
     if not answer.whole:
         if stayed and record.outcome is Outcome.OK:
             truth.complain(f"{nonce} is recorded as ok, but its answer is not whole")

@@ -64,6 +64,7 @@ class SimLoop:
         self._timers: list[tuple[float, int, asyncio.Handle | _Event]] = []
         self._order = count()
         self._tasks = count(1)
+        self._made: list[asyncio.Task[Any]] = []
         self.create_connection: Callable[..., Coroutine[Any, Any, Any]]
         self.as_loop = cast(asyncio.AbstractEventLoop, self)
         """Itself, for who wants to be told that it is a loop."""
@@ -116,7 +117,9 @@ class SimLoop:
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """A task whose hash does not depend on where it lies in memory."""
-        return SimTask(coro, next(self._tasks), loop=self.as_loop, **options)
+        task = SimTask(coro, next(self._tasks), loop=self.as_loop, **options)
+        self._made.append(task)
+        return task
 
     def get_debug(self) -> bool:
         """Never."""
@@ -171,10 +174,26 @@ class SimLoop:
                 handle._run()  # type: ignore[union-attr]
         return True
 
-    def pending(self) -> list[asyncio.Handle | _Event]:
-        """What would still happen."""
+    @property
+    def empty(self) -> bool:
+        """Whether nothing will ever happen again."""
+        return not (self._soon or self._timers)
+
+    def pending(self) -> list[asyncio.Handle]:
+        """What asyncio, or who uses it, would still do."""
         handles = [*self._soon, *(handle for _, _, handle in self._timers)]
-        return [handle for handle in handles if not handle.cancelled()]
+        return [one for one in handles if isinstance(one, asyncio.Handle) and not one.cancelled()]
+
+    def abandon(self) -> None:
+        """Ends every task that is left of a run that went wrong."""
+        for _ in range(20):
+            left = [task for task in self._made if not task.done()]
+            if not left:
+                return
+            for task in left:
+                task.cancel()
+            self.steps = 0
+            self.run(self.now_s)
 
     @contextmanager
     def running(self) -> Iterator[None]:

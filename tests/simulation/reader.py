@@ -25,6 +25,8 @@ class Answer:
     body: bytearray = field(default_factory=bytearray)
     whole: bool = False
     """Whether its framing said that it is."""
+    torn: bytes = b""
+    """The end of a chunk that ended within an event, if one did."""
     by_end: bool = False
     """Whether only the connection's end ends it."""
 
@@ -120,6 +122,9 @@ class AnswerReader:
         if rest[size : size + 2] != b"\r\n":
             raise Malformed("a chunk is longer than it says")
         answer = self.answers[-1]
+        if answer.fields.get(b"content-type") == b"text/event-stream" and size:
+            chunk = rest[:size]
+            answer.torn = answer.torn or (b"" if chunk.endswith(b"\n\n") else chunk[-60:])
         answer.body += rest[:size]
         self._rest = rest[size + 2 :]
         if size == 0:

@@ -113,7 +113,7 @@ def _spec(name: str, rng: Random) -> BackendSpec:
         url=f"http://10.0.0.{name[1:]}:8000",
         engine=rng.choice((generic, generic, vllm, None)),
         priority=rng.choice((50, 50, 10)),
-        max_concurrency=rng.choice((0, 0, 0, 0, 2)),
+        max_concurrency=rng.choice((0, 0, 0, 1, 2)),
     )
 
 
@@ -154,7 +154,10 @@ def _draw_clients(scenario: Scenario, rng: Random) -> None:
     models = ("m",) * 16 + ("gpt", "old", "nobody's")
     pins = tuple(scenario.engines)
     patient = rng.random() < 0.4
-    for client in range(rng.choice((2, 4, 6, 9))):
+    begin_s, length_s, clients = 0.0, BUSY_S, rng.choice((2, 4, 6, 9))
+    if rng.random() < 0.25:  # a rush: all at once, most often while something goes wrong
+        begin_s, length_s, clients = rng.uniform(0.0, 20.0), rng.choice((0.2, 3.0)), 14
+    for client in range(clients):
         count = rng.choice((1, 1, 2, 3))
         requests = [
             make_request(f"c{client}-{number}", rng, models, pins) for number in range(count)
@@ -172,4 +175,4 @@ def _draw_clients(scenario: Scenario, rng: Random) -> None:
                 rudely=rng.random() < 0.5,
                 in_pieces=rng.random() < 0.2,
             )
-        scenario.clients.append((rng.uniform(0.0, BUSY_S), habits, requests))
+        scenario.clients.append((begin_s + rng.uniform(0.0, length_s), habits, requests))
