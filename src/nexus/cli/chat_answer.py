@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from nexus.cli.failure import Failure
+from nexus.cli.shapes import read_json
 from nexus.telemetry.text import printable
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def ask(
 
 def _chunk(data: bytes) -> dict[str, Any]:
     try:
-        chunk = json.loads(data)
+        chunk = read_json(data)
     except (ValueError, RecursionError):
         return {}
     return chunk if isinstance(chunk, dict) else {}

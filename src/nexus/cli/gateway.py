@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from nexus.cli.address import Address, find_address
 from nexus.cli.connection import open_connection
 from nexus.cli.failure import Failure, NoGateway, Refused
+from nexus.cli.shapes import read_json
 
 __all__ = ["Gateway", "find_gateway", "segment"]
 
@@ -199,6 +200,6 @@ def segment(name: str) -> str:
 
 def _json(text: bytes) -> Any:
     try:
-        return json.loads(text)
+        return read_json(text)
     except (ValueError, RecursionError):
         return None

@@ -12,7 +12,7 @@ from nexus.cli.failure import Failure
 from nexus.cli.lazy import LazyGroup
 from nexus.cli.names import complete_models
 from nexus.cli.options import json_option, with_gateway
-from nexus.cli.shapes import part, rows
+from nexus.cli.shapes import names, part, rows
 from nexus.cli.table import echo_json, echo_table
 from nexus.telemetry.text import printable
 
@@ -166,9 +166,9 @@ def _profile(profile: dict[str, Any]) -> str:
 
 def _candidate_row(number: int, candidate: dict[str, Any]) -> tuple[object, ...]:
     parts = part(candidate, "parts")
-    ignored = ", ".join(map(str, candidate.get("ignored") or ()))
+    ignored = ", ".join(names(candidate.get("ignored")))
     notes = []
-    for name in map(str, candidate.get("behind") or ()):
+    for name in names(candidate.get("behind")):
         words = _BEHIND.get(name, name)
         notes.append(f"{words}: {ignored}" if name == "ignored" and ignored else words)
     note = "behind: " + "; ".join(notes) if notes else " "

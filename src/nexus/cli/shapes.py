@@ -3,9 +3,32 @@ shape reads as empty."""
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
-__all__ = ["completion_tokens", "names", "part", "rows"]
+__all__ = ["completion_tokens", "names", "part", "read_json", "rows"]
+
+_DIGITS_MAX = 30
+
+
+def read_json(text: bytes | str) -> Any:
+    """``text`` decoded; numbers that no figure of a gateway can be read as unknown. Raises
+    ``ValueError`` and ``RecursionError``."""
+    return json.loads(text, parse_int=_int, parse_float=_float, parse_constant=_unknown)
+
+
+def _int(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _DIGITS_MAX else None
+
+
+def _float(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) and abs(value) < 10.0**_DIGITS_MAX else None
+
+
+def _unknown(_constant: str) -> None:
+    """NaN and Infinity are no JSON."""
 
 
 def part(answer: dict[str, Any], key: str) -> dict[str, Any]:
