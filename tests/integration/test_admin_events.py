@@ -64,6 +64,19 @@ async def test_a_listener_that_leaves_is_forgotten() -> None:
         await eventually(lambda: run.gateway.events.listeners == 0, "nobody listens")
 
 
+async def test_a_listener_that_is_gone_before_its_turn_holds_no_place() -> None:
+    """Asked for behind another request, by a client that hung up meanwhile."""
+    async with running() as run:
+        for _ in range(3):
+            async with raw(run.port) as client:
+                for path in ("/admin/v1/stats", EVENTS):
+                    client.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            await eventually(lambda: len(run.gateway.server.connections) == 0, "it is gone")
+        answer = await run.client.get("/admin/v1/stats")
+        assert answer.is_success
+        assert run.gateway.events.listeners == 0
+
+
 async def test_listeners_are_bounded() -> None:
     """The 65th is told 503; once one has left, the next may come."""
     async with running() as run, AsyncExitStack() as stack:

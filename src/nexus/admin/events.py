@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from nexus.admin.control import AdminControl
 from nexus.admin.route import AdminRoute
@@ -44,10 +45,7 @@ def event_routes(control: AdminControl) -> list[AdminRoute]:
         kinds = _kinds(request.query_params.get("kinds"))
         if request.method == "HEAD":
             return Response(headers=_FIELDS, media_type="text/event-stream")
-        subscription = control.subscribe()
-        return StreamingResponse(
-            _closing(subscription, kinds), headers=_FIELDS, media_type="text/event-stream"
-        )
+        return _EventStream(control.subscribe(), kinds)
 
     return [
         AdminRoute(
@@ -62,10 +60,19 @@ def event_routes(control: AdminControl) -> list[AdminRoute]:
     ]
 
 
-async def _closing(subscription: Subscription, kinds: Collection[str]) -> AsyncIterator[bytes]:
-    with subscription:
-        async for part in event_stream(subscription, kinds):
-            yield part
+class _EventStream(StreamingResponse):
+    """The answer. It closes the subscription itself: the stream of a client that is gone already
+    never begins, and what never began cannot clean up."""
+
+    def __init__(self, subscription: Subscription, kinds: Collection[str]) -> None:
+        super().__init__(
+            event_stream(subscription, kinds), headers=_FIELDS, media_type="text/event-stream"
+        )
+        self._subscription = subscription
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._subscription:
+            await super().__call__(scope, receive, send)
 
 
 async def event_stream(
