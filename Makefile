@@ -92,6 +92,7 @@ fix: $(DEV_STAMP) ## Format and mend what can be mended
 
 bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx), per health tick; start of commands
 	@$(BIN)/python -m benchmarks.macro $(ARGS)
+	@$(BIN)/python -m benchmarks.micro --check
 	@$(BIN)/python -m benchmarks.micro.tick
 	@$(BIN)/python -m benchmarks.micro.telemetry
 	@$(BIN)/python -m benchmarks.micro.discovery || [ $$? = 2 ]

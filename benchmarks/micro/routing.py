@@ -36,32 +36,33 @@ RICH = RequestProfile(
 )
 
 
-def fleet(size: int) -> Snapshot:
-    """``size`` backends that serve one model, each with its own load and speed."""
+def fleet(size: int, models: int = 1) -> Snapshot:
+    """``size`` backends that serve the same models (``m``, ``m1``, ...), each with its own load and
+    speed."""
     rng = Random(size)
-    candidates = []
+    names = ["m", *(f"m{number}" for number in range(1, models))]
+    served = tuple(Model(id=name, engine_name=name, context_length=32768) for name in names)
+    backends, lives = {}, {}
     for number in range(size):
         url = f"http://10.0.{number // 250}.{number % 250 + 1}:8000"
-        model = Model(id="m", engine_name="m", context_length=32768)
         backend = Backend(
             spec=BackendSpec(name=f"b{number:04}", url=url),
             address=parse_backend_url(url),
             engine=EngineKind.VLLM,
             traits=EngineTraits(ignored_fields=frozenset({"logit_bias"})),
             status=BackendStatus.HEALTHY,
-            models=(model,),
+            models=served,
         )
         live = BackendLive()
         live.in_flight = rng.randrange(20)
         live.polled(rng.randrange(20), 0)
         live.probe_s = rng.random()
-        candidates.append(Candidate(backend, model, live))
-    return Snapshot(
-        backends={one.backend.name: one.backend for one in candidates},
-        live={one.backend.name: one.live for one in candidates},
-        candidates={"m": tuple(candidates)},
-        listed=("m",),
-    )
+        backends[backend.name], lives[backend.name] = backend, live
+    candidates = {
+        model.id: tuple(Candidate(one, model, lives[one.name]) for one in backends.values())
+        for model in served
+    }
+    return Snapshot(backends=backends, live=lives, candidates=candidates, listed=tuple(names))
 
 
 def measure(
