@@ -21,6 +21,8 @@ __all__ = ["Guard", "Neighbours"]
 _PACKETS_AT_ONCE = 1000.0
 _PACKETS_PER_S = 300.0
 """A busy office has some 50; reading one takes about 0.1 ms."""
+_PACKET_BYTES = 1500
+"""A larger one counts as several: its hundreds of records take as long to read."""
 _REMEMBERED_MAX = 1024
 
 
@@ -41,9 +43,11 @@ class Neighbours:
             ipaddress.ip_network(f"{one.address}/{one.prefix_bits}", strict=False) for one in own
         ]
 
-    def admit(self, address: str, now_s: float) -> bool:
+    def admit(self, address: str, now_s: float, size_bytes: int = 0) -> bool:
         """Whether a packet from there is read now."""
-        return self._is_near(address) and self._rate.take(now_s)
+        if not self._is_near(address):
+            return False
+        return all(self._rate.take(now_s) for _ in range(1 + size_bytes // _PACKET_BYTES))
 
     def _is_near(self, address: str) -> bool:
         near = self._known.get(address)
@@ -76,7 +80,7 @@ class Guard(asyncio.DatagramProtocol):
         is_answer = len(data) > 2 and data[2] & 0x80
         if is_answer and addr[1] != MDNS_PORT:
             return
-        if self._neighbours.admit(addr[0], monotonic()):
+        if self._neighbours.admit(addr[0], monotonic(), len(data)):
             self._inner.datagram_received(data, addr)
 
     def error_received(self, exc: Exception) -> None:

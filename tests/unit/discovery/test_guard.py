@@ -64,6 +64,13 @@ def test_a_flood_is_thinned() -> None:
     assert sum(ours.admit("192.168.1.20", 1.0) for _ in range(5000)) == 300
 
 
+def test_large_packets_count_for_more() -> None:
+    """Hundreds of records take as long to read as several packets do."""
+    ours = neighbours()
+    assert sum(ours.admit("192.168.1.20", 0.0, 8_900) for _ in range(1000)) == 166
+    assert sum(ours.admit("192.168.1.20", 10.0, 400) for _ in range(5000)) == 1000
+
+
 @given(st.lists(st.text(max_size=30)))
 def test_any_sender_is_judged(addresses: list[str]) -> None:
     """No address raises."""
