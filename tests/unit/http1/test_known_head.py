@@ -121,3 +121,18 @@ def test_an_answer_with_the_known_head_in_pieces_is_the_parsers() -> None:
     told = asyncio.run(both())
     assert told.count("end") == 4
     assert b"".join(part for part in told if isinstance(part, bytes)) == b"hello" * 4
+
+
+def test_a_body_that_looks_like_an_answer_teaches_nothing() -> None:
+    """A head in one read and a body in the next that is itself a whole answer: no head is learned
+    from the inside of a body."""
+    owner = Owner()
+    connection = UpstreamConnection(owner)
+    connection.connection_made(Wire())  # type: ignore[arg-type]
+    call = Call()
+    call.connection = connection
+    connection.start(call, b"", b"")
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ANSWER))
+    connection.data_received(ANSWER)
+    assert (call.told[-1], owner.free) == ("end", 1)
+    assert owner.answers.raw is None
