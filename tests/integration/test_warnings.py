@@ -16,8 +16,8 @@ PATH = "/v1/chat/completions"
 async def test_a_prompt_that_was_cut_is_told(
     dialect: Literal["ollama", "llamacpp"], warned: bool
 ) -> None:
-    """Usage far below the estimate, from an engine that truncates in silence: the answer says so;
-    from one that never truncates it means nothing."""
+    """Usage far below the estimate, from an engine that truncates in silence: the answer says so,
+    and it is counted; from one that never truncates it means nothing."""
     engine = FakeEngine(dialect=dialect, usage=(60, 5), context_length=65536)
     async with engine, running(engine) as gateway:
         answer = await gateway.client.post(PATH, json=chat(text="word " * 4000))
@@ -25,3 +25,11 @@ async def test_a_prompt_that_was_cut_is_told(
         assert answer.headers.get("x-nexus-warning") == ("prompt-truncated" if warned else None)
         short = await gateway.client.post(PATH, json=chat())
         assert "x-nexus-warning" not in short.headers
+        streamed = await gateway.client.post(
+            PATH,
+            json=chat(text="word " * 4000, stream=True, stream_options={"include_usage": True}),
+        )
+        assert streamed.status_code == 200
+        await gateway.settled()
+        page = (await gateway.client.get("/metrics")).text
+        assert f"nexus_prompts_truncated_total {2.0 * warned}\n" in page

@@ -493,7 +493,8 @@ class Gateway:
         self._log.error("internal_error", request_id=request_id, exc_info=error)
 
     def truncated(self, backend: str, model_id: str) -> None:
-        """An engine seems to have cut a prompt: said once per model."""
+        """An engine seems to have cut a prompt: counted, and said once per model."""
+        self.metrics.prompts_truncated += 1
         key = (backend, model_id)
         if key not in self._models_cut and len(self._models_cut) < 1000:
             self._models_cut.add(key)

@@ -246,6 +246,7 @@ def _add_calls(
     samples["nexus_failovers_total"] = [((), metrics.failovers)]
     samples["nexus_retries_total"] = [((), metrics.retries)]
     samples["nexus_internal_errors_total"] = [((), metrics.internal_errors)]
+    samples["nexus_prompts_truncated_total"] = [((), metrics.prompts_truncated)]
     samples["nexus_config_reloads_total"] = [
         ((outcome,), count) for outcome, count in metrics.reloads.items()
     ]

@@ -99,6 +99,7 @@ class Metrics:
         "input_tokens",
         "internal_errors",
         "output_tokens",
+        "prompts_truncated",
         "reloads",
         "retries",
         "routing",
@@ -118,6 +119,7 @@ class Metrics:
         self.failovers = 0
         self.retries = 0
         self.internal_errors = 0
+        self.prompts_truncated = 0
         self.reloads = {"applied": 0, "rejected": 0}
 
     def record(self, record: CallRecord) -> None:

@@ -132,6 +132,11 @@ _TABLE = (
         _C,
         "Faults of Nexus itself, each of them logged with its traceback.",
     ),
+    Metric(
+        "nexus_prompts_truncated_total",
+        _C,
+        "Calls whose prompt the engine seems to have cut without a word; the log names the model.",
+    ),
     # --- attempts
     Metric(
         "nexus_attempts_total",
