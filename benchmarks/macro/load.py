@@ -126,6 +126,16 @@ class _Load:
         self.open = 0
         self.wrong: str | None = None
         self.ended = asyncio.Event()
+        self.transports: list[asyncio.Transport] = []
+
+    async def __aenter__(self) -> _Load:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is left of a load, however it ended."""
+        for transport in self.transports:
+            transport.abort()
+        await asyncio.sleep(0.01)
 
     def fail(self, what: str) -> None:
         """Something is wrong: the measurement is void."""
@@ -180,6 +190,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.load.transports.append(self.transport)
         self.load.open += 1
         self.transport.write(self.load.request)
 
@@ -290,14 +301,16 @@ async def _plain(
     request: bytes,
     expected: Expected,
 ) -> Figure:
-    load = _Load(request)
     loop = asyncio.get_running_loop()
-    for _ in range(connections):
-        await loop.create_connection(lambda: _PlainConnection(load, expected), "127.0.0.1", port)
-    await load.sleep(_WARM_UP_S)
-    window = await load.window(seconds, meter)
-    load.stopping = True
-    await load.end(_END_S)
+    async with _Load(request) as load:
+        for _ in range(connections):
+            await loop.create_connection(
+                lambda: _PlainConnection(load, expected), "127.0.0.1", port
+            )
+        await load.sleep(_WARM_UP_S)
+        window = await load.window(seconds, meter)
+        load.stopping = True
+        await load.end(_END_S)
     return _figure(window, load.units)
 
 
@@ -315,31 +328,31 @@ async def _streams(
     deltas = int(events_per_s * (1.2 * opening_s + 2 * _WARM_UP_S + seconds + 1.0)) + 1
     # Also the finish reason and [DONE]; who writes events anew may add the usage.
     expected = range(deltas + 2, deltas + (3 if exact else 5))
-    load = _Load(stream_request(port, deltas, events_per_s))
     loop = asyncio.get_running_loop()
     samples = _Samples(max(1, round(streams * events_per_s / _SAMPLES_PER_S)))
-    opened: list[_StreamConnection] = []
-    began_s = perf_counter()
-    for number in range(streams):
-        _, connection = await loop.create_connection(
-            lambda number=number: _StreamConnection(  # type: ignore[misc]
-                load, samples, expected, number=number
-            ),
-            "127.0.0.1",
-            port,
-        )
-        opened.append(connection)
-        ahead_s = (number + 1) / opens_per_s - (perf_counter() - began_s)
-        if ahead_s > 0.001:
-            await load.sleep(ahead_s)
-    if perf_counter() - began_s > 1.2 * opening_s + 0.5:
-        raise Void(f"streams could not be opened at {opens_per_s:g} a second")
-    await load.sleep(2 * _WARM_UP_S)
-    samples.on = True
-    window = await load.window(seconds, meter)
-    samples.on = False
-    rss_mb = during()
-    await load.end(_END_S + deltas / events_per_s)
+    async with _Load(stream_request(port, deltas, events_per_s)) as load:
+        opened: list[_StreamConnection] = []
+        began_s = perf_counter()
+        for number in range(streams):
+            _, connection = await loop.create_connection(
+                lambda number=number: _StreamConnection(  # type: ignore[misc]
+                    load, samples, expected, number=number
+                ),
+                "127.0.0.1",
+                port,
+            )
+            opened.append(connection)
+            ahead_s = (number + 1) / opens_per_s - (perf_counter() - began_s)
+            if ahead_s > 0.001:
+                await load.sleep(ahead_s)
+        if perf_counter() - began_s > 1.2 * opening_s + 0.5:
+            raise Void(f"streams could not be opened at {opens_per_s:g} a second")
+        await load.sleep(2 * _WARM_UP_S)
+        samples.on = True
+        window = await load.window(seconds, meter)
+        samples.on = False
+        rss_mb = during()
+        await load.end(_END_S + deltas / events_per_s)
     body = without_stamps(_body_of(opened[0].kept or []))
     if body != stream_body(deltas) if exact else body.count(b"t%016d" % 0) != deltas:
         raise Void("a stream's bytes are not the upstream's")

@@ -173,7 +173,8 @@ async def _measure(port: int, rate: float, seconds: float, run: _Run) -> Latency
         await asyncio.sleep(0.02)
     wrong = run.wrong
     for transport in connections:
-        transport.close()
+        transport.abort()
+    await asyncio.sleep(0.01)
     if wrong is not None:
         raise Void(wrong)
     if run.done < run.asked:

@@ -69,7 +69,7 @@ ANSWER = _answer(_TEXT)
 """The plain answer, about 0.5 kB."""
 
 _PIECE = (_TEXT + " ") * 16
-_PIECES = 38
+_PIECES = 35
 BIG_ANSWER = _answer(_PIECE * _PIECES)
 """A long answer, about 100 kB."""
 
