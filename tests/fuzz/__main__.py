@@ -38,6 +38,8 @@ def main() -> int:
             TARGETS[name].run(given.input.read_bytes())
         return 0
     if given.guided:
+        if len(names) != 1:
+            parser.error("--guided takes one target: TARGET=body")
         from tests.fuzz.guided import fuzz_guided
 
         return fuzz_guided(TARGETS[names[0]], given.seconds or 10.0, given.runs, _FOLDER)

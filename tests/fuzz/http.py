@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from typing import Any
 from unittest.mock import patch
 
@@ -24,9 +25,21 @@ _PIPELINED_MAX = 60
 _LIMITS = ServerLimits(head_bytes=600, body_bytes=400)
 
 
+_LOOP_RUNS = 500
+_runs = count(1)
+
+
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
+
+
+def _tidy() -> None:
+    """A loop that never runs keeps every timer that was ever cancelled."""
+    if next(_runs) % _LOOP_RUNS == 0:
+        loop = _loop()
+        loop.call_soon(loop.stop)
+        loop.run_forever()
 
 
 def _pieces(data: bytes) -> list[bytes]:
@@ -59,6 +72,7 @@ def _served(pieces: list[bytes]) -> tuple[Any, ...]:
     assert not server.connections
     assert budget.used_bytes == 0
     server.close()
+    _tidy()
     for request in recorder.requests:
         assert len(request.body) <= _LIMITS.body_bytes
         for name, value in request.headers:

@@ -88,6 +88,8 @@ def fuzz(
             outcome.runs += 1
             try:
                 target.run(data)
+            except KeyboardInterrupt:
+                break  # Ctrl-C ends a run with its figures
             except Exception as error:
                 if folder is None:
                     error.add_note(f"input of target {target.name}: {data!r}")
