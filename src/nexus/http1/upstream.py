@@ -264,8 +264,10 @@ class UpstreamConnection(asyncio.Protocol):
                         FailureKind.INVALID, "Invalid backend response (framing without a body)"
                     )
         except Exception as error:
-            self.handler = None
-            self._retire()
+            # Once its answer was whole the connection may be another call's already.
+            if self.handler is handler:
+                self.handler = None
+                self._retire()
             handler.on_crash(error)
 
     def _take_repeated(self, handler: UpstreamHandler, data: bytes) -> bool:

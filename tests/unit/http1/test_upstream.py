@@ -46,3 +46,28 @@ def test_framing_without_a_body_is_bounded() -> None:
         assert owner.gone == 1
     told, owner = asked(HEAD, *[CHUNK + b"0" * 30_000, b"1\r\na\r\n"] * 20, b"0\r\n\r\n")
     assert (told[-1], owner.free) == ("end", 1)
+
+
+def test_a_fault_at_the_end_of_an_answer_is_not_the_next_calls() -> None:
+    """Whoever took the connection meanwhile keeps it, and gets its answer."""
+    connection = UpstreamConnection(Owner())
+    connection.connection_made(Wire())  # type: ignore[arg-type]
+    later = Call()
+    later.connection = connection
+    faults: list[BaseException] = []
+
+    class Clumsy(Call):
+        def on_end(self) -> None:
+            connection.start(later, b"", b"")
+            raise ValueError("a fault")
+
+        def on_crash(self, error: BaseException) -> None:
+            faults.append(error)
+
+    first = Clumsy()
+    first.connection = connection
+    connection.start(first, b"", b"")
+    connection.data_received(HEAD + CHUNK + b"0\r\n\r\n")
+    assert [str(one) for one in faults] == ["a fault"]
+    connection.data_received(HEAD + CHUNK + b"0\r\n\r\n")
+    assert later.told[1:] == [b"hello", "end"]
