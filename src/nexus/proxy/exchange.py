@@ -40,7 +40,13 @@ from nexus.http1.timers import DeadlineQueue
 from nexus.http1.upstream import UpstreamConnection
 from nexus.proxy.admission import admit, decode_body
 from nexus.proxy.endpoints import AnswerKind, Endpoint
-from nexus.proxy.heads import ClientFields, answer_fields, client_fields, public_query
+from nexus.proxy.heads import (
+    ClientFields,
+    answer_fields,
+    client_fields,
+    pinned_name,
+    public_query,
+)
 from nexus.proxy.hops import check_loop
 from nexus.proxy.relay import ErrorAnswer, HeldAnswer, PassThrough, Relay, StreamAnswer
 from nexus.proxy.retry import (
@@ -194,7 +200,7 @@ class Exchange:
             self._held_bytes += len(body) - len(self._body)
             self._body = body
         pin_field = self._fields.pin
-        pin = pin_field.decode("latin-1") if pin_field else None
+        pin = pinned_name(pin_field, self._plane.snapshot.backends) if pin_field else None
         if self.endpoint.multipart:
             content_type = (request.header(b"content-type") or b"").decode("latin-1")
             model = read_multipart_model(self._body, content_type)

@@ -3,13 +3,13 @@ come back (behaviour § 2.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from urllib.parse import unquote_to_bytes
 
 from nexus.http1.headers import CREDENTIAL_HEADERS, HOP_BY_HOP, Headers, connection_names
 from nexus.proxy.hops import nexus_hops, via_line
 
-__all__ = ["ClientFields", "answer_fields", "client_fields", "public_query"]
+__all__ = ["ClientFields", "answer_fields", "client_fields", "pinned_name", "public_query"]
 
 _STAY_HERE = HOP_BY_HOP | {
     b"host",
@@ -129,6 +129,17 @@ def client_fields(headers: Headers) -> ClientFields:
             line for line in fields.credentials if line.partition(b":")[0] not in named
         ]
     return fields
+
+
+def pinned_name(pin: bytes, known: Container[str]) -> str:
+    """The backend that ``x-nexus-pin`` means: its name as it is, or percent-encoded as
+    ``x-nexus-backend`` tells it. One that is not ``known`` is taken as it came."""
+    name = pin.decode("latin-1")
+    if name not in known:
+        decoded = unquote_to_bytes(pin).decode("utf-8", "replace")
+        if decoded in known:
+            return decoded
+    return name
 
 
 def public_query(query: bytes) -> bytes:

@@ -27,6 +27,7 @@ from nexus.engines.adapter import Health
 from nexus.health.report import CheckReport
 from nexus.health.state import HealthState
 from nexus.proxy.endpoints import ENDPOINTS
+from nexus.proxy.heads import pinned_name
 from nexus.registry.views import backend_view, backends_view, models_view, probe_view
 from nexus.routing.profile import read_profile
 from nexus.runtime.probing import ProbeReport, probe_spec
@@ -176,9 +177,13 @@ class Admin:
         """Where a request would go. What is measured is the router's own time, with the
         explanation, which a call does not need."""
         gateway = self._gateway
+        backends = gateway.store.snapshot.backends
         row = ENDPOINTS[endpoint.encode()]
         profile, _ = read_profile(
-            body, endpoint, requires_messages=row.requires_messages, pin=pin or None
+            body,
+            endpoint,
+            requires_messages=row.requires_messages,
+            pin=pinned_name(pin.encode("latin-1"), backends) if pin else None,
         )
         began_s = perf_counter()
         plan = gateway.router.route(

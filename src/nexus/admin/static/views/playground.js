@@ -114,7 +114,7 @@ export class PlaygroundView {
     try {
       const response = await fetch("v1/chat/completions", {
         method: "POST",
-        headers: { "Content-Type": "application/json", ...(this.pin.value ? { "x-nexus-pin": this.pin.value } : {}) },
+        headers: { "Content-Type": "application/json", ...(this.pin.value ? { "x-nexus-pin": encodeURIComponent(this.pin.value) } : {}) },
         body: JSON.stringify({
           model: this.model.value, messages: this.messages, stream: true,
           stream_options: { include_usage: true },
