@@ -699,14 +699,17 @@ async def test_a_form_that_failed_is_not_said_to_be_the_clients_fault(others: in
 @pytest.mark.parametrize("name", ["b\u00fcro 1", "\u8a08\u7b97", "a%41", "plain"])
 async def test_the_name_that_an_answer_tells_can_be_pinned(name: str) -> None:
     """Whatever a backend is called, what ``x-nexus-backend`` says of it asks for it."""
-    async with FakeEngine(name=name) as one, FakeEngine(name="other") as two:
-        async with running(spec_of(one, priority=1), spec_of(two, priority=9)) as gateway:
-            told = (await gateway.client.post(PATH, json=chat())).headers["x-nexus-backend"]
-            for pin in (told.encode(), name.encode()):
-                headers = {b"x-nexus-pin": pin}
-                pinned = await gateway.client.post(PATH, json=chat(), headers=headers)
-                assert pinned.headers.get("x-nexus-backend") == told, pinned.text
-                plan = await gateway.client.post(
-                    "/admin/v1/routes/explain", json=chat(), headers=headers
-                )
-                assert plan.json()["chosen"] == name
+    async with (
+        FakeEngine(name=name) as one,
+        FakeEngine(name="other") as two,
+        running(spec_of(one, priority=1), spec_of(two, priority=9)) as gateway,
+    ):
+        told = (await gateway.client.post(PATH, json=chat())).headers["x-nexus-backend"]
+        for pin in (told.encode(), name.encode()):
+            headers = {b"x-nexus-pin": pin}
+            pinned = await gateway.client.post(PATH, json=chat(), headers=headers)
+            assert pinned.headers.get("x-nexus-backend") == told, pinned.text
+            plan = await gateway.client.post(
+                "/admin/v1/routes/explain", json=chat(), headers=headers
+            )
+            assert plan.json()["chosen"] == name
