@@ -245,9 +245,8 @@ class Load:
             due += self.rate_per_s * 0.005
             while self.begun < due:
                 self._begin()
-            # Late by more than a second: the machine was busy with others; do not make up for it.
-            behind_s = monotonic() - began_s - 0.005
-            began_s = max(began_s + 0.005, began_s + behind_s - 1.0)
+            # What a busy machine kept us from is not made up for: it would be a burst.
+            began_s = max(began_s + 0.005, monotonic() - 0.1)
             await asyncio.sleep(max(0.0, began_s - monotonic()))
 
     def _begin(self) -> None:

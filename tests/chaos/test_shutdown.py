@@ -247,8 +247,8 @@ class Phase:
 PHASES = [
     Phase(idle, "closed", waits=False),
     Phase(silent, "closed", waits=False),
-    Phase(reading_head, "closed", waits=False),
-    Phase(reading_body, "closed", waits=False),
+    Phase(reading_head, "503 service_unavailable", waits=False),
+    Phase(reading_body, "503 service_unavailable", waits=False),
     Phase(dialing, "503 service_unavailable", prepare=no_room),
     Phase(waiting, "503 service_unavailable"),
     Phase(held, "503 service_unavailable"),

@@ -162,6 +162,11 @@ class HttpServer:
         every_s = min(5.0, max(0.01, self.limits.idle_s / 20))
         return Sweep(self.loop, every_s, self._close_idle)
 
+    def refuse_unfinished(self, error: ApiError) -> None:
+        """Answers ``error`` to who is still sending a request."""
+        for connection in list(self.connections):
+            connection.refuse_unfinished(error)
+
     @property
     def unwritten_bytes(self) -> int:
         """Bytes of answers that clients have not taken yet."""
@@ -394,6 +399,12 @@ class ServerConnection(asyncio.Protocol):
         """Tells who has just come, and said nothing yet, that it cannot be served."""
         self._refuse(error)
         self._settle()
+
+    def refuse_unfinished(self, error: ApiError) -> None:
+        """Answers ``error`` in place of what would answer the request that is coming in."""
+        if self._phase is not _Phase.IDLE and not (self._busy or self._ready):
+            self._refuse(error)
+            self._settle()
 
     def abort(self) -> None:
         """Cuts the connection now."""

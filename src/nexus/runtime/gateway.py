@@ -262,6 +262,7 @@ class Gateway:
         await self.checker.aclose()
         if self._checking is not None:
             await self._checking
+        self.server.refuse_unfinished(ApiError.service_unavailable("Nexus is shutting down.", 1))
         # What was written last goes out before the connections are cut.
         await _flushed(self.server)
         self.server.abort()
