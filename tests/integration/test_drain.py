@@ -6,6 +6,7 @@ import asyncio
 
 from nexus.demo.engine import FakeEngine
 from nexus.demo.faults import Fault
+from nexus.proxy.exchange import Exchange
 from tests.harness import chat, eventually, raw, running
 from tests.integration.http.wire import check_error, get, post
 
@@ -38,3 +39,29 @@ async def test_while_draining() -> None:
         cut.set()
         await drain
         assert (await slow).status_code == 503
+
+
+async def test_a_call_that_cannot_be_ended_well_does_not_stop_the_drain() -> None:
+    """A fault of our own in one call is that call's 500; the others are told, and the end comes."""
+    shut: list[Exchange] = []
+
+    class Clumsy(Exchange):
+        def shut(self) -> None:
+            shut.append(self)
+            if len(shut) == 1:
+                raise ValueError("a fault")
+            super().shut()
+
+    async with FakeEngine() as engine, running(engine) as gateway:
+        gateway.gateway.plane.exchange = Clumsy
+        engine.faults.set(Fault.STALL)
+        calls = [
+            asyncio.create_task(gateway.client.post("/v1/chat/completions", json=chat()))
+            for _ in range(3)
+        ]
+        await eventually(lambda: engine.in_flight == 3, "all are in flight")
+        cut = asyncio.Event()
+        cut.set()
+        await gateway.gateway.drain(cut)
+        statuses = sorted([(await call).status_code for call in calls])
+        assert statuses == [500, 503, 503]

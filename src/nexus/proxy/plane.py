@@ -318,7 +318,10 @@ class DataPlane:
         """Ends every call: the drain is over."""
         for link in list(self._links.values()):
             for exchange in list(link.active):
-                exchange.shut()
+                try:
+                    exchange.shut()
+                except Exception as error:  # one call's fault must not keep the others, nor us
+                    exchange.on_crash(error)
 
     def close(self) -> None:
         """Ends all upstream connections and timers."""
