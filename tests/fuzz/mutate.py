@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -10,6 +11,7 @@ __all__ = ["Mutator"]
 _BYTES_MAX = 4096
 _NUMBERS = (b"0", b"-1", b"+1", b"1e999", b"00", b"65536", b"4294967296", b"9223372036854775808")
 _BLOCK_MAX = 64
+_TOKEN = re.compile(rb'"[^"\n]*"|[A-Za-z0-9_.-]+')
 
 
 class Mutator:
@@ -21,7 +23,9 @@ class Mutator:
         self._rng = rng
         self._changes: tuple[Callable[[bytearray], None], ...] = (
             self._put_word,
-            self._put_word,
+            self._replace_token,
+            self._replace_token,
+            self._replace_token,
             self._put_byte,
             self._change_byte,
             self._flip_bit,
@@ -36,7 +40,7 @@ class Mutator:
         if rng.random() < 0.02:
             return rng.randbytes(rng.randrange(200))
         data = bytearray(rng.choice(self._seeds))
-        for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 5, 9))):
+        for _ in range(rng.choice((1, 1, 1, 1, 1, 2, 2, 4, 9))):
             rng.choice(self._changes)(data)
         return bytes(data[:_BYTES_MAX])
 
@@ -47,6 +51,17 @@ class Mutator:
         at = self._at(data)
         end = at + self._rng.choice((0, 0, 1, 4))
         data[at:end] = self._rng.choice(self._words)
+
+    def _replace_token(self, data: bytearray) -> None:
+        """A name, number or string gives way to another of the input, or to a word: what comes out
+        is more often well-formed than what bytes at random places leave."""
+        tokens = [found.span() for found in _TOKEN.finditer(data)]
+        if not tokens:
+            return
+        start, end = self._rng.choice(tokens)
+        low, high = self._rng.choice(tokens)
+        other = data[low:high]
+        data[start:end] = other if self._rng.random() < 0.6 else self._rng.choice(self._words)
 
     def _put_byte(self, data: bytearray) -> None:
         data.insert(self._at(data), self._rng.randrange(256))
