@@ -268,7 +268,7 @@ def connect_failure(error: BaseException, timeout_s: float) -> AttemptFailure:
         return AttemptFailure(FailureKind.CONNECT, f"no connection within {timeout_s:g} s")
     if isinstance(error, ConnectionRefusedError):
         return AttemptFailure(FailureKind.CONNECT, "connection refused")
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):  # a label longer than names allow
         return AttemptFailure(FailureKind.CONNECT, "host name cannot be resolved")
     if isinstance(error, ssl.SSLCertVerificationError):
         return AttemptFailure(

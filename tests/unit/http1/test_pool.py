@@ -331,6 +331,7 @@ FAILURES: list[tuple[BaseException, FailureKind, str]] = [
     (TimeoutError(), FailureKind.CONNECT, "no connection within 5 s"),
     (ConnectionRefusedError(), FailureKind.CONNECT, "connection refused"),
     (socket.gaierror(-2, "?"), FailureKind.CONNECT, "host name cannot be resolved"),
+    (UnicodeError("label too long"), FailureKind.CONNECT, "host name cannot be resolved"),
     (OSError(errno.EMFILE, "?"), FailureKind.OURS, "the gateway ran out of a resource (EMFILE)"),
     (OSError(errno.EADDRNOTAVAIL, "?"), FailureKind.OURS, "(EADDRNOTAVAIL)"),
     (OSError(errno.EHOSTUNREACH, "No route"), FailureKind.CONNECT, "cannot connect (No route)"),
