@@ -469,6 +469,50 @@ async def test_the_retry_budget_spares_a_failing_fleet() -> None:
         assert (await both.ask()).status_code == 200
 
 
+async def _waiting_at(both: Duo, count: int) -> list[asyncio.Task[httpx.Response]]:
+    """So many calls that wait at the bad backend."""
+    calls = [asyncio.create_task(both.ask(stream=bool(one % 2))) for one in range(count)]
+    await eventually(lambda: both.bad.in_flight == count, "all calls are there")
+    return calls
+
+
+@pytest.mark.parametrize("budget", [0.0, 5.0])
+async def test_who_was_at_a_backend_that_dies_needs_no_retry_budget(budget: float) -> None:
+    """However many calls wait at a process that is killed, all are answered elsewhere."""
+    async with duo() as both:
+        both.gateway.gateway.plane.retry_budget = TokenBucket(budget, 0.0)
+        both.bad.faults.set(Fault.STALL)
+        calls = await _waiting_at(both, 40)
+        both.bad.faults.set(Fault.REFUSE)
+        answers = await asyncio.gather(*calls)
+        assert [answer.status_code for answer in answers] == [200] * 40
+
+
+async def test_who_was_at_a_backend_that_hangs_needs_no_retry_budget() -> None:
+    """However many calls wait at a process that is stopped, all are answered elsewhere once checks
+    tell so."""
+    health = {"interval_seconds": 0.1, "timeout_seconds": 0.2}
+    async with duo(health=health) as both:
+        both.gateway.gateway.plane.retry_budget = TokenBucket(0.0, 0.0)
+        both.bad.faults.set(Fault.STALL)
+        calls = await _waiting_at(both, 40)
+        both.bad.faults.set(Fault.STALL, health=True)
+        answers = await asyncio.gather(*calls)
+        assert [answer.status_code for answer in answers] == [200] * 40
+
+
+async def test_the_retry_budget_counts_resets_of_a_tripped_fleet() -> None:
+    """Calls that begin when all breakers are open cost: they are what makes a storm."""
+    async with duo() as both:
+        for engine in (both.bad, both.good):
+            engine.faults.set(Fault.RESET_BEFORE_HEAD)
+        await both.ask()
+        both.gateway.gateway.plane.retry_budget = budget = TokenBucket(50.0, 0.0)
+        for _ in range(10):
+            assert (await both.ask()).status_code == 502
+        assert budget._level < 50.0
+
+
 async def test_a_poisonous_body_trips_nobody() -> None:
     """A body that makes every engine answer 500 leaves all breakers closed."""
     async with duo() as both:

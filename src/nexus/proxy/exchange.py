@@ -408,10 +408,25 @@ class Exchange:
             if candidates[0].candidate.live.parked_until_s > now_s:
                 return False
             index = 0
-        if failure.kind is not FailureKind.CONNECT and not plane.may_fail_over(now_s):
+        if not self._loads_nobody(failure) and not plane.may_fail_over(now_s):
             return False
         self._index = index
         return True
+
+    def _loads_nobody(self, failure: AttemptFailure) -> bool:
+        """Whether the retry budget is not for this: the backend is gone, and all calls that were
+        there come at once (behaviour § 5.2). A reset is no storm's when the call began before the
+        breaker opened."""
+        kind = failure.kind
+        if kind is FailureKind.CONNECT or kind is FailureKind.BACKEND_LOST:
+            return True
+        live = self._scored.candidate.live
+        opened_s = live.open_until_s - live.open_for_s
+        return (
+            kind is FailureKind.RESET
+            and live.breaker is BreakerState.OPEN
+            and self._attempt_at_s <= opened_s
+        )
 
     def _plan_on(self, now_s: float) -> bool:
         """Whether somebody can be asked whom the plan did not know or passed over: who came back,
