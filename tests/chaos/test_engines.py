@@ -88,6 +88,37 @@ async def test_a_stopped_engine_holds_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+async def test_when_all_are_dead_it_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both engines are killed at 200 calls a second: each call is told 502 or 503, soon; when one
+    is back, all are answered again within 15 s."""
+    async with stage(tmp_path, "a", "b", engine=PACE) as (gateway, (a, b)):
+        async with Load(gateway.address, 200) as load:
+            phases = Phases(load)
+            phases.begin("both well")
+            await eventually(lambda: load.outcomes["ok"] > 100, "calls go through")
+            a.kill()
+            b.kill()
+            killed_s = phases.begin("both killed")
+            await phases.last(3.0)
+            dead = [call for call in load.calls if call.began_s > killed_s + 0.5]
+            await asyncio.to_thread(a.start)
+            back_s = phases.begin("one restarted")
+            took_s = await phases.serving("a", back_s)
+            phases.notes["one restarted"] = f"serves after {took_s:.1f} s"
+            well_s = phases.begin("one well")
+            await phases.last(2.0)
+        with capsys.disabled():
+            print(phases.table())  # noqa: T201 - the figures are what this test is for
+        assert set(load.outcomes) <= {"ok", "told", "status 502", "status 503"}
+        assert {call.outcome for call in dead} <= {"status 502", "status 503"}
+        assert max(call.took_s for call in dead) < 2.0
+        assert {call.outcome for call in load.calls if call.began_s > well_s} == {"ok"}
+        assert took_s < RECOVERY_S
+
+
+@pytest.mark.slow
 async def test_engines_fail_one_after_the_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
