@@ -178,7 +178,7 @@ class _Connection(asyncio.Protocol):
         self._data += data
         if self._busy:
             # Only after an answer that was whole before its engine was through with it.
-            if self._reply is not None and self._reply.good and not self._reply.says_more:
+            if self._reply is not None and self._reply.good and not self._desynced:
                 self.engine.truth.complain("the gateway pipelined to a backend")
             self._busy = False
             self._served += 1

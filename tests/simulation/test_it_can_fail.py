@@ -49,6 +49,10 @@ def _never(*_: Any, **__: Any) -> bool:
     return False
 
 
+def _nobody(*_: Any, **__: Any) -> int:
+    return 0
+
+
 def _commit_forgotten(exchange: Exchange) -> None:
     """The client has seen something, and the call may still go elsewhere."""
     exchange.state = CallState.RELAYING
@@ -103,7 +107,7 @@ _MUTATIONS: dict[str, tuple[object, str, Callable[..., Any] | float, str]] = {
     "a finish reason is not waited for": (Tap, "premature_done", _nothing, ""),
     "a deadline is not kept": (Exchange, "_on_deadline", _nothing, ""),
     "nobody else is asked": (Exchange, "_may_go_on", _never, "could have been asked"),
-    "who came back is not asked": (Exchange, "_plan_on", _never, "could have been asked"),
+    "who came back is not asked": (Exchange, "_plan_on", _nobody, "could have been asked"),
     "limits are not looked at": (Exchange, "_unready", _never, "may have"),
     "a slow client is not waited for": (Exchange, "on_client_paused", _nothing, "to read"),
     "a slow client is never read for again": (Exchange, "on_client_resumed", _nothing, ""),

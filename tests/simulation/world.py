@@ -302,7 +302,11 @@ class World:
             self.truth.complain("m is not listed although everybody has it")
         # Until nobody is parked any more, and nobody is left to fill a limited backend.
         loop.run(max([loop.now_s, *(store.live(name).parked_until_s for name in names)]))
-        loop.run(loop.now_s + 120.0, lambda: all(client.idle for client in self.clients))
+        plane, clients = self.gateway.plane, self.clients
+        loop.run(
+            loop.now_s + 120.0,
+            lambda: plane.in_flight == 0 and all(client.idle for client in clients),
+        )
         last = Sent("last-0", "/v1/chat/completions", b"", stream=False, model="m")
         last.body = b'{"model":"m","user":"last-0","messages":[]}'
         self._come(Habits(), [last])

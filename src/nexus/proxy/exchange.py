@@ -401,13 +401,14 @@ class Exchange:
         index = self._index + 1
         while index < len(candidates) and self._unready(candidates[index], now_s):
             index += 1
-        if index == len(candidates) and not self._plan_on(now_s):
+        if index == len(candidates):
+            index = self._plan_on(now_s)
+        if index == 0:
             # Nobody else. The only one there is may do better at once.
-            if index > 1 or self.profile.pin is not None or not may_repeat_here(failure):
+            if len(candidates) > 1 or self.profile.pin is not None or not may_repeat_here(failure):
                 return False
             if candidates[0].candidate.live.parked_until_s > now_s:
                 return False
-            index = 0
         if not self._loads_nobody(failure) and not plane.may_fail_over(now_s):
             return False
         self._index = index
@@ -428,16 +429,15 @@ class Exchange:
             and self._attempt_at_s <= opened_s
         )
 
-    def _plan_on(self, now_s: float) -> bool:
-        """Whether somebody can be asked whom the plan did not know or passed over: who came back,
-        or joined, while earlier attempts took their time. Puts them at the plan's end."""
+    def _plan_on(self, now_s: float) -> int:
+        """Puts whom the plan did not know, or passed over, at its end: who came back, or joined,
+        while earlier attempts took their time. Where they begin, 0 if there is nobody."""
         plan = self._plan
+        plane = self._plane
         try:
-            anew = self._plane.router.route(
-                self._plane.snapshot, self.profile, now_s=now_s, rng=self._plane.rng
-            )
+            anew = plane.router.route(plane.snapshot, self.profile, now_s=now_s, rng=plane.rng)
         except ApiError:
-            return False
+            return 0
         failed = {one.backend for one in self._failed}
         others = [
             one
@@ -445,9 +445,11 @@ class Exchange:
             if one.candidate.backend.spec.name not in failed and self._takes(one)
         ]
         if not others or anew.model != plan.model:
-            return False
-        self._plan = replace(plan, candidates=(*plan.candidates, *others))
-        return True
+            return 0
+        names = {one.candidate.backend.spec.name for one in others}
+        kept = [one for one in plan.candidates if one.candidate.backend.spec.name not in names]
+        self._plan = replace(plan, candidates=(*kept, *others))
+        return len(kept)
 
     def _unready(self, scored: Scored, now_s: float) -> bool:
         """Whether a candidate was parked, reached its limit, turned unhealthy or was removed since
