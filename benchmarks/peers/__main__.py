@@ -6,11 +6,13 @@ import argparse
 import gc
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 from benchmarks.macro.processes import ROOT, CannotRun
@@ -18,9 +20,10 @@ from benchmarks.macro.report import machine, now
 from benchmarks.peers.documents import write_documents
 from benchmarks.peers.proxies import PROXIES, Recipe
 from benchmarks.peers.results import Results
-from benchmarks.peers.runner import PARTS, Runner
+from benchmarks.peers.runner import Runner
 from benchmarks.peers.tables import markdown
 
+_PARTS = ("plain", "streams", "starts")
 _KEPT = ROOT / "benchmarks" / "results"
 
 
@@ -32,19 +35,26 @@ def _arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     names = ",".join(recipe.name for recipe in PROXIES)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each kind")
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s: a first look")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind")
+    parser.add_argument(
+        "--streams", type=int, default=10000, help="only as many at once: 1, 100, 1000 or 10000"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a first look: 1 round of 1 s, up to 1,000 streams"
+    )
     parser.add_argument("--only", default=names, help=f"proxies, of {names}")
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
+    parser.add_argument("--parts", default=",".join(_PARTS), help=f"of {','.join(_PARTS)}")
     parser.add_argument("--write-docs", action="store_true", help="renew docs/performance.md")
     parser.add_argument("--show", type=Path, metavar="JSON", help="an earlier run, no new one")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--left-out", default="{}", help=argparse.SUPPRESS)
     arguments = parser.parse_args(words)
     if arguments.quick:
-        arguments.seconds, arguments.rounds = 1.0, 2
+        arguments.seconds, arguments.rounds = 1.0, 1
+        arguments.streams = min(arguments.streams, 1000)
     for given, known in (
         (arguments.only, [recipe.name for recipe in PROXIES]),
-        (arguments.parts, PARTS),
+        (arguments.parts, _PARTS),
     ):
         for name in given.split(","):
             if name not in known:
@@ -58,9 +68,11 @@ def main() -> int:
     if arguments.show is not None:
         results = msgspec.json.decode(arguments.show.read_bytes(), type=Results)
     else:
-        versions, left_out = _prepare(arguments.only.split(","))
+        left_out = msgspec.json.decode(arguments.left_out, type=dict[str, str])
+        versions = _prepare(arguments.only.split(","), left_out)
         if not arguments.inside and _own_network_works():
-            return _in_own_network()
+            _go_into_own_network(left_out)
+        signal.signal(signal.SIGTERM, _end)  # with all that was started
         try:
             results = _run(arguments, versions, left_out)
         except CannotRun as error:
@@ -77,17 +89,18 @@ def main() -> int:
     return 0
 
 
-def _prepare(names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The versions of what can be measured, and why the rest cannot."""
-    versions, left_out = {}, {}
+def _prepare(names: Sequence[str], left_out: dict[str, str]) -> dict[str, str]:
+    """The versions of what can be measured; ``left_out`` gets the reasons of the rest."""
+    versions = {}
     for recipe in PROXIES:
-        if recipe.name not in names:
+        if recipe.name not in names or recipe.name in left_out:
             continue
         try:
             versions[recipe.name] = recipe.prepare()
         except (CannotRun, OSError, subprocess.CalledProcessError) as error:
             left_out[recipe.name] = str(error)
-    return versions, left_out
+            sys.stderr.write(f"left out: {error}\n")
+    return versions
 
 
 _NAMESPACE = "ip link set lo up && "
@@ -106,10 +119,17 @@ def _own_network_works() -> bool:
         return False
 
 
-def _in_own_network() -> int:
-    words = ["-m", "benchmarks.peers", "--inside", *sys.argv[1:]]
+def _go_into_own_network(left_out: dict[str, str]) -> NoReturn:
+    """Becomes this program again, with a network of its own."""
+    reasons = msgspec.json.encode(left_out).decode()
+    words = ["-m", "benchmarks.peers", *sys.argv[1:], "--inside", "--left-out", reasons]
     again = (*_unshare(), _NAMESPACE + 'exec "$0" "$@"', sys.executable, *words)
-    return subprocess.run(again, cwd=ROOT, check=False).returncode
+    os.chdir(ROOT)
+    os.execvp(again[0], again)  # noqa: S606
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(1)
 
 
 def _run(
@@ -146,8 +166,13 @@ def _measure(
 ) -> None:
     for part in arguments.parts.split(","):
         with tempfile.TemporaryDirectory(prefix="nexus-peers-") as directory:
-            runner = Runner(results, recipes, Path(directory), cores, inside=arguments.inside)
-            PARTS[part](runner)
+            runner = Runner(results, recipes, Path(directory), cores)
+            if part == "plain":
+                runner.plain()
+            elif part == "streams":
+                runner.streams(arguments.streams)
+            else:
+                runner.starts(inside=arguments.inside)
 
 
 if __name__ == "__main__":

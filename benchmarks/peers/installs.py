@@ -45,6 +45,6 @@ def _run(command: list[str], what: str) -> None:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_S)
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout).strip().splitlines()
-        raise CannotRun(f"{what} could not be installed: {' '.join(said[-2:])}") from None
+        raise CannotRun(f"{what} could not be installed: {said[-1] if said else error}") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotRun(f"{what} could not be installed: {error}") from None

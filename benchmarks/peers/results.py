@@ -8,7 +8,7 @@ import msgspec
 from benchmarks.macro.load import Figure, StreamFigure
 from benchmarks.macro.openloop import Latency
 
-__all__ = ["Added", "Memory", "Plain", "Results", "Streams", "middle"]
+__all__ = ["Added", "Memory", "Plain", "Results", "Start", "Streams", "middle"]
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,10 +50,17 @@ class Memory(msgspec.Struct, kw_only=True):
     before_streams_mb: float = 0.0
 
 
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """From the start of the process to its first proxied answer: seconds, and those of CPU time."""
+
+    took_s: float
+    cpu_s: float
+
+
 class Results(msgspec.Struct, kw_only=True):
     """A whole run. ``plain`` and ``streams`` are by case, then by proxy; the streams of the proxy
-    ``direct`` are those without one. ``start_s`` is how long ``nexus serve`` took to its first
-    answer, by whether discovery was on."""
+    ``direct`` are those without one. ``starts`` are those of ``nexus serve``, by whether
+    discovery was on."""
 
     at: str
     machine: dict[str, str]
@@ -65,7 +72,7 @@ class Results(msgspec.Struct, kw_only=True):
     plain: dict[str, dict[str, Plain]] = {}
     streams: dict[str, dict[str, Streams]] = {}
     memory: dict[str, Memory] = {}
-    start_s: dict[str, list[float]] = {}
+    starts: dict[str, list[Start]] = {}
     notes: list[str] = []
 
 

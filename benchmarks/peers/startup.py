@@ -7,8 +7,10 @@ import sys
 from statistics import median
 from time import perf_counter, sleep
 
+from benchmarks.macro.accounting import Meter
 from benchmarks.macro.processes import CannotRun, Processes, free_port
 from benchmarks.macro.wire import plain_request
+from benchmarks.peers.results import Start
 
 __all__ = ["START_MAX_S", "measure_starts"]
 
@@ -32,23 +34,23 @@ type = "openai"
 
 def measure_starts(
     processes: Processes, core: int, upstream: int, *, inside: bool
-) -> tuple[dict[str, list[float]], list[str]]:
-    """Seconds by whether discovery is on, and what is to be said of them. With it, only ``inside``
+) -> tuple[dict[str, list[Start]], list[str]]:
+    """By whether discovery is on, and what is to be said of them. With it, only ``inside``
     a network of its own: it looks around. Raises :class:`CannotRun`."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[Start]] = {}
     notes = []
     for label, discovery in (("discovery off", False), ("discovery on", True)):
         if discovery and not inside:
             notes.append("no network namespace to be had: the start with discovery not measured")
             continue
         # The first reads the program from the disk.
-        runs = [_start_s(processes, core, upstream, discovery) for _ in range(1 + _RUNS)][1:]
+        runs = [_start(processes, core, upstream, discovery) for _ in range(1 + _RUNS)][1:]
         found[label] = runs
-        sys.stderr.write(f"start, {label}: {median(runs):.3f} s\n")
+        sys.stderr.write(f"start, {label}: {median(one.took_s for one in runs):.3f} s\n")
     return found, notes
 
 
-def _start_s(processes: Processes, core: int, upstream: int, discovery: bool) -> float:
+def _start(processes: Processes, core: int, upstream: int, discovery: bool) -> Start:
     port = free_port()
     config = processes.directory / f"start-{port}.toml"
     config.write_text(
@@ -68,8 +70,9 @@ def _start_s(processes: Processes, core: int, upstream: int, discovery: bool) ->
             said = b""
         took_s = perf_counter() - began_s
         if said.startswith(b"HTTP/1.1 200 "):
+            cpu_s = Meter(process.pid, core)().proxy_s
             process.terminate()
             process.wait(_LONGEST_S)
-            return took_s
+            return Start(took_s=took_s, cpu_s=cpu_s)
         sleep(_LOOK_S)
     raise CannotRun(f"nexus serve did not answer within {_LONGEST_S:g} s: {said[:200]!r}")
