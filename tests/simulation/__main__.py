@@ -88,6 +88,8 @@ def main() -> int:
                         with simulated_time():
                             _say(told(simulate(run.seed)))
                         return 1
+            if runs % 5000 == 0:
+                _say(f"... {runs} runs, {calls} calls, {broken} broken")
             if options.seconds and time.monotonic() - began_s > options.seconds:
                 pool.terminate()
                 break

@@ -56,14 +56,15 @@ class SimLoop:
     """What the gateway and asyncio use of a loop, and no more. ``faults`` are the exceptions that
     reached it."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int) -> None:
         self.now_s = START_S
         self.faults: list[dict[str, Any]] = []
         self.steps = 0
         self._soon: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.Handle | _Event]] = []
         self._order = count()
-        self._tasks = count(1)
+        # asyncio keeps a set of all tasks, of earlier runs too: no number of another run.
+        self._tasks = count(seed * 10_007)
         self._made: list[asyncio.Task[Any]] = []
         self.create_connection: Callable[..., Coroutine[Any, Any, Any]]
         self.as_loop = cast(asyncio.AbstractEventLoop, self)

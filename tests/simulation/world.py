@@ -51,7 +51,7 @@ def simulate(seed: int) -> Run:
     """Plays the run of ``seed``. The clock must be simulated (``clock.simulated_time``)."""
     clock.begin_run()
     run = Run(seed)
-    loop = SimLoop()
+    loop = SimLoop(seed)
     with loop.running():
         world = World(seed, loop)
         try:
@@ -303,10 +303,9 @@ class World:
         # Until nobody is parked any more, and nobody is left to fill a limited backend.
         loop.run(max([loop.now_s, *(store.live(name).parked_until_s for name in names)]))
         plane, clients = self.gateway.plane, self.clients
-        loop.run(
-            loop.now_s + 120.0,
-            lambda: plane.in_flight == 0 and all(client.idle for client in clients),
-        )
+        end_s = loop.now_s + 120.0
+        while loop.now_s < end_s and (plane.in_flight or not all(one.idle for one in clients)):
+            loop.run(loop.now_s + 0.25)
         last = Sent("last-0", "/v1/chat/completions", b"", stream=False, model="m")
         last.body = b'{"model":"m","user":"last-0","messages":[]}'
         self._come(Habits(), [last])
