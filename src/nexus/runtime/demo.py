@@ -11,16 +11,19 @@ from nexus.config.schema import Config, DiscoveryConfig, HealthCheckConfig, Serv
 from nexus.core.backend import BackendSpec, EngineKind
 from nexus.demo.fleet import start_demo_engines
 from nexus.runtime.serve import serve
-from nexus.telemetry.logs import configure_logging
+from nexus.telemetry.logs import configure_logging, finish_logging
 
 __all__ = ["run"]
 
 
 def run(port: int) -> int:
     """Serves the demo on ``port`` until told to stop; returns the exit code."""
-    configure_logging("info", "auto", {})
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_demo(port))
+    configure_logging("info", "auto", {}, background=True)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_demo(port))
+    finally:
+        finish_logging()
 
 
 async def _demo(port: int) -> int:

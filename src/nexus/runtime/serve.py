@@ -20,7 +20,7 @@ from nexus.runtime.probing import probe_url
 from nexus.runtime.reload import Reloader
 from nexus.runtime.source import ConfigSource
 from nexus.telemetry.access import AccessLog
-from nexus.telemetry.logs import configure_logging, get_logger
+from nexus.telemetry.logs import configure_logging, finish_logging, get_logger
 from nexus.telemetry.text import printable
 
 __all__ = ["run", "tune_collector"]
@@ -43,8 +43,11 @@ def run(loaded: Loaded, source: ConfigSource | None = None) -> int:
     """
     _configure_logging(loaded.config.logging)
     raise_descriptor_limit()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(loaded, source))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve(loaded, source))
+    finally:
+        finish_logging()
 
 
 async def serve(loaded: Loaded, source: ConfigSource | None = None) -> int:
@@ -109,7 +112,7 @@ async def serve(loaded: Loaded, source: ConfigSource | None = None) -> int:
 
 
 def _configure_logging(logging: LoggingConfig) -> None:
-    configure_logging(logging.level, logging.format, logging.component_levels)
+    configure_logging(logging.level, logging.format, logging.component_levels, background=True)
 
 
 def _is_quiet(logging: LoggingConfig) -> bool:

@@ -8,18 +8,16 @@ line that gets through says how many.
 
 from __future__ import annotations
 
-import os
-import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import BinaryIO, TextIO, cast
+from typing import BinaryIO, TextIO
 
 import msgspec
 
 from nexus.telemetry.logs import LogFormat, is_pretty
 from nexus.telemetry.record import CallRecord
+from nexus.telemetry.sending import sender
 from nexus.telemetry.text import printable
 
 __all__ = ["AccessLog", "json_line", "pretty_line"]
@@ -68,7 +66,7 @@ class AccessLog:
         self._queue_max = queue_lines_max
         self._flush_interval_s = flush_interval_s
         self._encode = pretty_line if is_pretty(format, stream) else json_line
-        self._send, self._release = _sender(stream)
+        self._send, self._release = sender(stream)
         self.muted = False
         self._overrun = 0  # written by the loop's thread only
         self._lost = 0  # written by the writer's thread only
@@ -146,38 +144,6 @@ class AccessLog:
             self._encode(record, lines)
         except Exception:  # an odd record costs its own line, never the thread
             self._lost += 1
-
-
-def _sender(
-    stream: TextIO | BinaryIO,
-) -> tuple[Callable[[bytes | bytearray], None], Callable[[], None]]:
-    """How to write to ``stream``, and how to be done with it."""
-    try:
-        number = stream.fileno()
-    except (OSError, AttributeError, ValueError):
-        binary = cast("BinaryIO", getattr(stream, "buffer", stream))
-
-        def send(data: bytes | bytearray) -> None:
-            binary.write(data)
-            binary.flush()
-
-        return send, lambda: None
-
-    # Our own descriptor: the number of a stream that somebody closes would soon be another's.
-    fd = os.dup(number)
-
-    def send_to_fd(data: bytes | bytearray) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(fd, view) :]
-            except BlockingIOError:
-                # Somebody made the other end non-blocking (it is shared with our parent).
-                poll = select.poll()
-                poll.register(fd, select.POLLOUT)
-                poll.poll()
-
-    return send_to_fd, lambda: os.close(fd)
 
 
 _last_second: tuple[int, str] = (0, "1970-01-01T00:00:00")

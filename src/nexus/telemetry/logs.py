@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import Processor
 
-__all__ = ["LogFormat", "Logger", "configure_logging", "get_logger", "is_pretty"]
+__all__ = ["LogFormat", "Logger", "configure_logging", "finish_logging", "get_logger", "is_pretty"]
 
 LogFormat = Literal["auto", "pretty", "json"]
 
@@ -101,8 +101,13 @@ def configure_logging(
     format: LogFormat = "auto",  # noqa: A002 - the setting's own name
     component_levels: Mapping[str, str] | None = None,
     stream: TextIO | None = None,
+    *,
+    background: bool = False,
 ) -> None:
     """Sends every log line to ``stream`` (standard error unless given). May be called again.
+
+    With ``background`` a thread writes them, so that a reader who does not read holds up nobody;
+    :func:`finish_logging` then waits for the last lines.
 
     ``level`` and the values of ``component_levels`` are names of levels in any case
     (``debug`` ... ``critical``). Libraries are held to warnings and above unless ``level`` is
@@ -116,14 +121,9 @@ def configure_logging(
     import structlog
 
     structlog.configure(**_structlog_settings(), logger_factory=structlog.stdlib.LoggerFactory())
-    handler = logging.StreamHandler(out)
+    handler = _handler(out, background=background)
     handler.setFormatter(_formatter(pretty=is_pretty(format, out), colors=_colors(out)))
     root = logging.getLogger()
-    for old in list(root.handlers):
-        if getattr(old, "nexus", False):
-            root.removeHandler(old)
-    handler.nexus = True  # type: ignore[attr-defined]
-    root.addHandler(handler)
     root.setLevel(root_level if root_level <= logging.DEBUG else max(root_level, logging.WARNING))
 
     ours = logging.getLogger(_ROOT)
@@ -133,6 +133,38 @@ def configure_logging(
             logging.getLogger(name).setLevel(levels.get(name[len(_ROOT) + 1 :], logging.NOTSET))
     for component, component_level in levels.items():
         logging.getLogger(f"{_ROOT}.{component}").setLevel(component_level)
+
+
+def finish_logging() -> None:
+    """Takes our handler away again; of one in the background, waits a moment for its lines."""
+    while _ours:
+        handler = _ours.pop()
+        logging.getLogger().removeHandler(handler)
+        finish = getattr(handler, "finish", None)
+        if finish is not None:
+            finish()
+
+
+_ours: list[logging.Handler] = []
+"""The handler that :func:`configure_logging` put on the root logger, if it did."""
+
+
+def _handler(out: TextIO, *, background: bool) -> logging.Handler:
+    """Our handler on the root logger, the present one where it writes so already."""
+    handler: logging.Handler
+    if background:
+        from nexus.telemetry.background import BackgroundHandler
+
+        for handler in _ours:
+            if isinstance(handler, BackgroundHandler) and handler.stream is out:
+                return handler
+        handler = BackgroundHandler(out)
+    else:
+        handler = logging.StreamHandler(out)
+    finish_logging()
+    _ours.append(handler)
+    logging.getLogger().addHandler(handler)
+    return handler
 
 
 def _level(name: str) -> int:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,41 @@ def test_the_log_level_changes_while_it_runs(tmp_path: Path) -> None:
         process.terminate()
         assert process.exit_code() == 0
         assert [line["event"] for line in process.log][-1] == "stopped"
+
+
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    """With the pipe of standard error full the gateway answers, reloads and ends as asked."""
+    file = tmp_path / "nexus.toml"
+    good = f'[server]\nunix = "{tmp_path}/nexus.sock"\n[discovery]\nenabled = false\n'
+    file.write_text(good)
+
+    def ask(path: str) -> str:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10.0)
+            client.connect(f"{tmp_path}/nexus.sock")
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nexus", "serve", "--config", str(file)],
+        env=clean_environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        assert b"listening" in process.stderr.readline()  # and no further line is ever read
+        file.write_text(good + "".join(f"{'x' * 200}{number} = 1\n" for number in range(60)))
+        for number in range(1, 11):  # each is a line of 20 kB, ten times what the pipe holds
+            os.kill(process.pid, signal.SIGHUP)
+            deadline_s = time.monotonic() + 20.0
+            while f'outcome="rejected"}} {number}' not in ask("/metrics"):
+                assert time.monotonic() < deadline_s, "the reload was never refused"
+        process.terminate()
+        assert process.wait(20.0) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_the_limit_of_open_files_is_raised() -> None:
