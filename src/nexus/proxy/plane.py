@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from random import Random
-from time import monotonic, time
+from time import time
 from typing import Protocol
 
 from nexus.core.backend import Backend, BackendStatus, BackendUrl
@@ -350,10 +350,6 @@ class DataPlane:
         if link is None:
             return 0, 0, 0
         return link.pool.open, link.pool.idle, link.pool.opened_total
-
-    def now_s(self) -> float:
-        """Monotonic seconds, the clock of every figure in ``core.live``."""
-        return monotonic()
 
 
 def _endpoint(path: bytes) -> Endpoint | None:

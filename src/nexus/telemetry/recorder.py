@@ -66,10 +66,6 @@ class Recorder:
         """One more view, told at once, from now on."""
         self._sinks.append(sink)
 
-    def begin(self) -> None:
-        """A call has been accepted: it is in flight until its record comes."""
-        self.stats.begin()
-
     def __call__(self, record: CallRecord) -> None:
         """The call is over."""
         if len(record.model) > _NAME_CHARS_MAX:
@@ -78,7 +74,6 @@ class Recorder:
         if len(record.error) > _ERROR_CHARS_MAX:
             record.error = record.error[:_ERROR_CHARS_MAX]
         drop_big_profile(record)
-        self.stats.in_flight -= 1
         noted = self._noted
         noted.append((monotonic(), record))
         for sink in self._sinks:

@@ -73,7 +73,7 @@ class _Tally:
 
 
 class Stats:
-    """Counts calls. ``begin`` when a call is accepted, ``count`` once when it is over, always both.
+    """Counts calls, each once when it is over.
 
     ``started_s`` is the monotonic time that uptime counts from, seconds; ``clock`` tells what time
     of that kind it is. ``settle`` is called before anything is read: whoever puts counting off
@@ -87,7 +87,6 @@ class Stats:
         "_models",
         "_outcomes",
         "_prompt_tokens",
-        "in_flight",
         "settle",
         "started_s",
     )
@@ -96,25 +95,18 @@ class Stats:
         self.started_s = started_s
         self._clock = clock
         self.settle: Callable[[], None] = _settled
-        self.in_flight = 0
         self._outcomes: dict[str, int] = dict.fromkeys(Outcome, 0)
         self._prompt_tokens = 0
         self._completion_tokens = 0
         self._backends: dict[str, _Tally] = {}
         self._models: dict[str, _Tally] = {}
 
-    def begin(self) -> None:
-        """A call has been accepted."""
-        self.in_flight += 1
-
     def count(self, record: CallRecord) -> None:
-        """A call that had begun is over."""
-        self.in_flight -= 1
+        """A call is over."""
         self.count_at(self._clock(), record)
 
     def count_at(self, at_s: float, record: CallRecord) -> None:
-        """The same for a call that was over at monotonic time ``at_s`` and has left
-        ``in_flight``."""
+        """The same for a call that was over at monotonic time ``at_s``."""
         outcome = record.outcome
         self._outcomes[outcome] += 1
         if record.prompt_tokens is not None:
@@ -176,12 +168,10 @@ class Stats:
         self.settle()
         return self._outcomes[Outcome.CANCELLED]
 
-    def view(
-        self, now_s: float, in_flight: int | None = None, window: str | None = None
-    ) -> dict[str, Any]:
+    def view(self, now_s: float, in_flight: int = 0, window: str | None = None) -> dict[str, Any]:
         """What ``GET /stats`` answers at monotonic time ``now_s`` (behaviour § 13).
 
-        ``in_flight`` is for whoever counts calls under way elsewhere and never calls ``begin``.
+        ``in_flight`` are the calls under way, which are counted elsewhere.
         ``total`` counts finished calls: the sum of the outcomes. Percentiles are over the last
         calls that succeeded, ``None`` where there was none.
 
@@ -197,7 +187,7 @@ class Stats:
             "requests": {
                 "total": sum(self._outcomes.values()),
                 **{outcome.value: self._outcomes[outcome] for outcome in Outcome},
-                "in_flight": self.in_flight if in_flight is None else in_flight,
+                "in_flight": in_flight,
             },
             "tokens": {"prompt": self._prompt_tokens, "completion": self._completion_tokens},
             "backends": _views(self._backends, window, now_s),
