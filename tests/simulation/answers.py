@@ -5,22 +5,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import Enum
 from random import Random
 
-__all__ = ["MISHAPS", "Act", "Question", "Reply", "Step", "make_reply"]
+from tests.simulation.mishaps import (
+    CUT_WITHIN,
+    DONE,
+    ERROR,
+    FINISH,
+    GOOD,
+    INTRUDER,
+    OVERLOADED,
+    RAW,
+    STATUSES,
+    Act,
+)
+
+__all__ = ["Question", "Reply", "Step", "make_reply"]
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 RESPONSES, SPEECH = "/v1/responses", "/v1/audio/speech"
-
-
-class Act(Enum):
-    """What an engine does other than writing."""
-
-    FIN = "closes"
-    RESET = "resets"
-    DIE = "its process dies"
-    STALL = "says no more"
 
 
 Step = tuple[float, bytes | Act]
@@ -56,64 +59,6 @@ class Reply:
     """Whether a client gets the body byte for byte."""
 
 
-MISHAPS: dict[str, int] = {
-    "reset at once": 4,
-    "close at once": 3,
-    "die at once": 1,
-    "cut in the head": 2,
-    "cut after the head": 4,
-    "die after the head": 3,
-    "cut in the middle": 6,
-    "die in the middle": 2,
-    "stall at once": 2,
-    "stall after the head": 2,
-    "stall in the middle": 3,
-    "drip": 3,
-    "late": 3,
-    "500": 4,
-    "502": 2,
-    "503": 3,
-    "504": 1,
-    "500, cut": 1,
-    "loading": 2,
-    "429": 4,
-    "429 for long": 1,
-    "no such model": 2,
-    "no such model, 400": 1,
-    "too long": 1,
-    "cannot": 1,
-    "400": 2,
-    "401": 1,
-    "408": 1,
-    "409": 1,
-    "302": 1,
-    "204": 1,
-    "101": 1,
-    "interim answers": 2,
-    "too many interim answers": 1,
-    "error first": 4,
-    "overloaded first": 2,
-    "done first": 1,
-    "error in the middle": 2,
-    "no finish": 2,
-    "no done": 2,
-    "done without finish": 1,
-    "garbage": 2,
-    "not JSON": 2,
-    "half of it": 2,
-    "empty": 1,
-    "bytes after it": 3,
-    "two lengths": 1,
-    "bad chunk": 2,
-    "other dialect": 4,
-    "other dialect, cut": 2,
-    "comments first": 4,
-    "comments, then cut": 2,
-    "HTTP/1.0": 2,
-}
-"""Every way to answer that is not the plain good one, and how often beside the others."""
-
-
 def make_reply(
     kind: str, question: Question, mark: str, rng: Random, *, slow: bool = False
 ) -> Reply:
@@ -134,16 +79,16 @@ class _Maker:
     def make(self) -> Reply:
         kind, rng = self.kind, self.rng
         reply = self.reply
-        if kind in _STATUSES:
-            return self._status(*_STATUSES[kind])
-        if kind in _RAW:
-            reply.steps = [(self._first_s(), _RAW[kind]), (0.01, Act.FIN)]
+        if kind in STATUSES:
+            return self._status(*STATUSES[kind])
+        if kind in RAW:
+            reply.steps = [(self._first_s(), RAW[kind]), (0.01, Act.FIN)]
             return reply
         if kind in ("reset at once", "close at once", "die at once", "stall at once"):
             reply.steps = [(self._first_s(), _act(kind))]
             return reply
         parts = self._parts()
-        if kind == "well" or kind in _GOOD:
+        if kind == "well" or kind in GOOD:
             reply.good = True
         reply.body = b"".join(parts)
         head, parts = self._framed(parts)
@@ -160,12 +105,12 @@ class _Maker:
             steps.insert(0, (0.01, interim))
         elif kind == "bytes after it":
             reply.says_more = True
-            steps.append((rng.choice((0.0, 0.01)), _INTRUDER))
+            steps.append((rng.choice((0.0, 0.01)), INTRUDER))
         elif kind == "cut in the head":
             steps = [(steps[0][0], head[: rng.randint(1, len(head) - 2)]), (0.01, _cut(rng))]
         elif kind in ("cut after the head", "stall after the head", "die after the head"):
             steps = [steps[0], (rng.choice((0.01, 1.0)), _act(kind, rng))]
-        elif kind in _CUT_WITHIN:
+        elif kind in CUT_WITHIN:
             steps = self._cut_within(steps)
         reply.steps = steps
         return reply
@@ -210,9 +155,9 @@ class _Maker:
             document = {"message": {"content": text}, "done": True, "done_reason": "stop"}
             self.reply.same_bytes = False
         if kind == "error first":
-            document = _ERROR
+            document = ERROR
         elif kind == "overloaded first":
-            document = _OVERLOADED
+            document = OVERLOADED
         body = json.dumps(document).encode()
         if kind == "half of it":
             body = body[: len(body) // 2]
@@ -227,13 +172,13 @@ class _Maker:
         kind = self.kind
         responses = self.question.path == RESPONSES
         events = [_delta(text, responses) for text in texts]
-        finish = _event({"type": "response.completed", "response": {}} if responses else _FINISH)
-        done = [] if responses else [_DONE]
-        error = _event(_ERROR if kind != "overloaded first" else _OVERLOADED)
+        finish = _event({"type": "response.completed", "response": {}} if responses else FINISH)
+        done = [] if responses else [DONE]
+        error = _event(ERROR if kind != "overloaded first" else OVERLOADED)
         if kind in ("error first", "overloaded first"):
             return [error, *done]
         if kind == "done first":
-            return [_DONE]
+            return [DONE]
         if kind == "not JSON":
             return [b"data: not json\n\n", *events]
         if kind == "error in the middle":
@@ -364,44 +309,3 @@ def _delta(text: str, responses: bool) -> bytes:
         return _event({"type": "response.output_text.delta", "delta": text})
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
     return _event({"choices": [choice]})
-
-
-_GOOD = frozenset(
-    {"drip", "late", "interim answers", "bytes after it", "no done", "other dialect"}
-    | {"comments first", "HTTP/1.0"}
-)
-_CUT_WITHIN = frozenset(
-    {"cut in the middle", "die in the middle", "stall in the middle"}
-    | {"comments, then cut", "other dialect, cut"}
-)
-_DONE = b"data: [DONE]\n\n"
-_FINISH = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-_ERROR: dict[str, object] = {"error": {"message": "it broke", "type": "server_error"}}
-_OVERLOADED: dict[str, object] = {"error": {"message": "queue full", "code": 503}}
-_INTRUDER = b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n" + b'{"intruder": true}'
-
-_STATUSES: dict[str, tuple[int, object] | tuple[int, object, str]] = {
-    "500": (500, _ERROR),
-    "500, cut": (500, _ERROR),
-    "502": (502, _ERROR),
-    "503": (503, _ERROR),
-    "504": (504, None),
-    "loading": (503, {"error": {"message": "Loading model", "code": 503}}),
-    "429": (429, {"error": {"message": "slow down"}}, "retry-after: 2"),
-    "429 for long": (429, {"error": {"message": "slow down"}}, "retry-after: 600"),
-    "no such model": (404, {"error": {"message": "model 'm' not found"}}),
-    "no such model, 400": (400, {"error": {"message": "model is not loaded"}}),
-    "too long": (400, {"error": {"message": "This model's maximum context length is 8"}}),
-    "cannot": (400, {"error": {"message": "m is not a multimodal model"}}),
-    "400": (400, {"error": {"message": "temperature must be a number"}}),
-    "401": (401, {"error": {"message": "who are you"}}),
-    "408": (408, {"error": {"message": "later"}}),
-    "409": (409, {"error": {"message": "not now"}}),
-    "302": (302, None, "location: /elsewhere"),
-    "204": (204, None),
-}
-_RAW = {
-    "garbage": b"SSH-2.0-OpenSSH_9.2\r\n",
-    "101": b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
-    "too many interim answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 40,
-}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.simulation.network import End, Network
+from tests.simulation.end import End
+from tests.simulation.network import Network
 from tests.simulation.reader import AnswerReader, Malformed
 
 if TYPE_CHECKING:

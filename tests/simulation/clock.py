@@ -18,7 +18,7 @@ from nexus.http1.upstream import UpstreamConnection
 from nexus.proxy.exchange import Exchange
 from tests.simulation.loop import START_S
 
-__all__ = ["NumberedConnection", "simulated_time", "wall_s"]
+__all__ = ["begin_run", "simulated_time", "sleep_machine"]
 
 UNIX_S = 1_800_000_000.0
 _numbers = count()

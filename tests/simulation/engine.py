@@ -11,8 +11,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.simulation.answers import MISHAPS, Act, Question, Reply, make_reply
-from tests.simulation.network import End, Network
+from tests.simulation.answers import Question, Reply, make_reply
+from tests.simulation.end import End
+from tests.simulation.mishaps import MISHAPS, Act
+from tests.simulation.network import Network
 
 if TYPE_CHECKING:
     from tests.simulation.judge import Truth

@@ -7,8 +7,8 @@ from random import Random
 
 from nexus.config.schema import HealthCheckConfig, RoutingConfig, ServerConfig
 from nexus.core.backend import BackendSpec, EngineKind
-from tests.simulation.answers import MISHAPS
 from tests.simulation.client import Habits, Sent, make_request
+from tests.simulation.mishaps import MISHAPS
 
 __all__ = ["Scenario", "draw"]
 

@@ -19,11 +19,13 @@ from nexus.core.limits import TokenBucket
 from nexus.core.live import BackendLive
 from nexus.runtime.gateway import Gateway
 from tests.simulation import clock
+from tests.simulation.aftermath import judge_clients, judge_rest
 from tests.simulation.client import Client, Habits, Sent
+from tests.simulation.end import WINDOW_BYTES
 from tests.simulation.engine import Engine
-from tests.simulation.judge import Truth, judge_clients, judge_rest
+from tests.simulation.judge import Truth
 from tests.simulation.loop import Livelock, SimLoop
-from tests.simulation.network import WINDOW_BYTES, Network
+from tests.simulation.network import Network
 from tests.simulation.scenario import Scenario, draw
 
 __all__ = ["Run", "simulate"]
