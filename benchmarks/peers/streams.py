@@ -14,6 +14,9 @@ from benchmarks.peers.running import Running, say, unless_void
 __all__ = ["TIERS", "StreamCase", "Tier"]
 
 
+_PERIODS_MIN = 2
+
+
 class Tier(msgspec.Struct, frozen=True):
     """So many streams: events per second of each (0: too many for a proxy that is slow), how many
     are opened per second, and in how many rounds at most: opening them takes its time."""
@@ -82,7 +85,7 @@ class StreamCase:
                 port,
                 self._count,
                 events_per_s,
-                self._seconds,
+                max(self._seconds, _PERIODS_MIN / events_per_s),
                 meter,
                 opens_per_s=tier.slow_opens_per_s if slow else tier.opens_per_s,
                 exact=exact,

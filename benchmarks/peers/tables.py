@@ -182,7 +182,9 @@ def _memory_table(results: Results) -> str:
         titles.append("with most streams, MB (kB per stream)")
     rows = []
     for name, memory in results.memory.items():
-        row = [TITLES[name], f"{memory.idle_mb:,.0f}", f"{memory.loaded_mb:,.0f}"]
+        row = [TITLES[name]]
+        for value in (memory.idle_mb or memory.before_streams_mb, memory.loaded_mb):
+            row.append(f"{value:,.0f}" if value else _NONE)
         if most:
             one = results.streams[str(most)].get(name)
             top = middle([figure.rss_mb for figure in one.figures]) if one else None
