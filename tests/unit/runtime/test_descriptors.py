@@ -13,11 +13,7 @@ from nexus.runtime.settings import server_limits
     [
         (256, 1000, 128),  # few: half for clients, half for backends
         (1024, 1000, 512),
-        (
-            20_000,
-            1000,
-            18_488,
-        ),  # many: what calls, checks and idle backend connections need is kept
+        (20_000, 1000, 18_488),  # many: what calls, checks and pools need is kept
         (20_000, 100, 19_388),
         (2**63 - 1, 1000, 2**63 - 1 - 1512),
     ],
