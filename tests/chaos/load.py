@@ -122,6 +122,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.call: Call | None = None
         self.alive = False
+        self.answered = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -168,6 +169,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         call = self.call
+        self.answered += 1
         if call is not None:
             self.alive = call.headers.get("connection", "").lower() != "close"
             self.end(call.judged())
@@ -177,7 +179,9 @@ class Load:
     """``rate_per_s`` calls a second to ``address``, every other one streamed.
 
     Connections are kept and shared; more are opened when all are at work. ``calls`` has every call
-    that ended. ``leave_share`` of the clients leave in the middle of their stream.
+    that ended. ``leave_share`` of the clients leave in the middle of their stream. ``stale``: calls
+    that found a kept connection closed before a byte came, and were made anew, as clients do (RFC
+    9112 § 9.3.1: a server may close what idles at any time).
     """
 
     def __init__(
@@ -201,6 +205,7 @@ class Load:
         self.outcomes: Counter[str] = Counter()
         self.served: Counter[str] = Counter()
         self.begun = 0
+        self.stale = 0
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._dials: set[asyncio.Task[None]] = set()
@@ -258,6 +263,9 @@ class Load:
             if connection.alive:
                 self._ask(connection, call, number)
                 return
+        self._begin_dial(call, number)
+
+    def _begin_dial(self, call: Call, number: int) -> None:
         dial = asyncio.ensure_future(self._dial(call, number))
         self._dials.add(dial)
         dial.add_done_callback(self._dials.discard)
@@ -295,6 +303,11 @@ class Load:
             connection.end("left")
 
     def _ended(self, connection: Connection, call: Call) -> None:
+        if call.outcome == "cut" and connection.answered and not call.status:
+            self.stale += 1
+            self._open.discard(connection)
+            self._begin_dial(call, 1)
+            return
         self._count(call)
         if connection.alive and self._keep:
             self._idle.append(connection)

@@ -112,6 +112,7 @@ async def soak(
     counted = [one.objects for one in during if one.objects is not None]
     lines = [
         f"{minutes:g} minutes at {rate_per_s:g} calls/s; disturbances {dict(disturbances.done)}",
+        f"kept connections found closed, calls made anew: {load.stale}",
         f"odd requests {dict(odd.asked)}",
         *(f"{'ok  ' if held else 'NOT '} {text}" for text, held in checks.items()),
         f"     objects {counted[:1]} at first, {counted[-1:]} at last",
