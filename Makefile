@@ -90,13 +90,16 @@ fix: $(DEV_STAMP) ## Format and mend what can be mended
 	@$(BIN)/python -m nexus.cli.reference --write
 	@$(BIN)/python -m nexus.telemetry.reference --write
 
-bench: $(STAMP) ## CPU per request and per event beside nginx (needs nginx), per health tick; start of commands
-	@$(BIN)/python -m benchmarks.macro $(ARGS)
-	@$(BIN)/python -m benchmarks.micro --check
-	@$(BIN)/python -m benchmarks.micro.tick
-	@$(BIN)/python -m benchmarks.micro.telemetry
-	@$(BIN)/python -m benchmarks.micro.discovery || [ $$? = 2 ]
-	@$(BIN)/python benchmarks/micro/cli.py
+# Every part is run; the exit code tells whether all of them met their goals.
+bench: $(STAMP) ## What a request, an event, a health tick, telemetry, discovery and a command cost
+	@failed=0; \
+	$(BIN)/python -m benchmarks.macro $(ARGS) || failed=1; \
+	$(BIN)/python -m benchmarks.micro --check || failed=1; \
+	$(BIN)/python -m benchmarks.micro.tick || failed=1; \
+	$(BIN)/python -m benchmarks.micro.telemetry || failed=1; \
+	$(BIN)/python -m benchmarks.micro.discovery || [ $$? = 2 ] || failed=1; \
+	$(BIN)/python benchmarks/micro/cli.py || failed=1; \
+	exit $$failed
 
 bench-peers: $(STAMP) ## Nexus beside nginx, HAProxy, vllm-router, smg and LiteLLM (45 minutes; ARGS=--quick: 6)
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
