@@ -123,6 +123,7 @@ class _Maker:
         long = rng.random() < 0.15
         if self.streams and rng.random() < 0.04:
             count, long = 60, True  # more than all buffers on the way hold
+            self.slow = False
         self.reply.pieces = count
         return [
             f"<{self.reply.mark} {self.question.nonce} {number}>"

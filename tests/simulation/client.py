@@ -217,7 +217,8 @@ class Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         self.over = True
-        if exc is None and not self.left:
+        # Who stopped reading may have been given up, in the middle of anything.
+        if exc is None and not self.left and not self.habits.stops_reading_s:
             try:
                 self.reader.end()
             except Malformed as error:

@@ -45,6 +45,8 @@ class Engine:
         self.cut_off = False
         self.loading = False
         self.resets_at_accept = 0.0
+        self.healed = False
+        """Nothing goes wrong with its process any more."""
         self._stopped = False
         self._life = 0
         self._held: list[Callable[[], None]] = []
@@ -81,6 +83,7 @@ class Engine:
 
     def heal(self) -> None:
         """All that is wrong with it is over."""
+        self.healed = True
         self.network.mend(self)
         self.go_on()
         self.start()
@@ -231,9 +234,9 @@ class _Connection(asyncio.Protocol):
     def _do(self, what: bytes | Act, served: int) -> None:
         if self.end.closing or served != self._served:
             return
-        if what is Act.DIE:
+        if what is Act.DIE and not self.engine.healed:
             self.engine.die()
-        elif what is Act.RESET:
+        elif what in (Act.RESET, Act.DIE):
             self.end.reset()
         elif what is Act.FIN:
             self.end.close()
