@@ -101,7 +101,7 @@ bench: $(STAMP) ## What a request, an event, a health tick, telemetry, discovery
 	$(BIN)/python benchmarks/micro/cli.py || failed=1; \
 	exit $$failed
 
-bench-peers: $(STAMP) ## Nexus beside nginx, HAProxy, vllm-router, smg and LiteLLM (40 minutes; ARGS=--quick: 6)
+bench-peers: $(STAMP) ## Nexus beside nginx, HAProxy, vllm-router, smg and LiteLLM (40 minutes; ARGS=--quick: 7)
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 screenshots: $(DEV_STAMP) ## Take the pictures of the dashboard in docs/images (needs chromium)
