@@ -341,7 +341,7 @@ def staged(backends: int, *, tripped: bool = False) -> Iterator[Stage]:
     """A stage, its clock in place of the real one; ``tripped``: every breaker waits for a trial."""
     clock = Clock()
     with contextlib.ExitStack() as stack:
-        for room in ("proxy.exchange", "proxy.plane", "http1.timers"):
+        for room in ("proxy.exchange", "http1.timers"):
             stack.enter_context(patch(f"nexus.{room}.monotonic", clock.monotonic))
         stage = Stage(clock, backends)
         if tripped:
