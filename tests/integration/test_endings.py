@@ -53,6 +53,16 @@ def ours(got: bytes, before: bytes) -> str:
     return str(json.loads(event.removeprefix(b"data: "))["error"]["message"])
 
 
+@pytest.mark.parametrize(("cut", "added"), [(2, b"\n\n"), (1, b"\n")])
+async def test_a_last_event_is_completed_by_what_it_lacks(
+    played: Played, cut: int, added: bytes
+) -> None:
+    """An end within the blank line after an event: that line is finished, and no other begun."""
+    got = await played.stream(STREAM_HEAD + chunked(EVENT, FINISH[:-cut]))
+    assert got == EVENT + FINISH[:-cut] + added + DONE
+    assert played.outcome is Outcome.OK
+
+
 async def test_a_clean_end_without_a_finish_reason_is_broken(played: Played) -> None:
     """A hidden dead runner ends its body properly and says nothing: the client is told."""
     got = await played.stream(STREAM_HEAD + chunked(EVENT, EVENT))

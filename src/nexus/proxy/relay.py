@@ -431,7 +431,7 @@ class StreamAnswer:
             return
         whole = payloads(rest)
         if whole and all(p.data.startswith(b"[DONE]") or read_chunk(p.data) for p in whole):
-            self._block(rest + b"\n\n")
+            self._block(rest + (b"\n" if rest.endswith(b"\n") else b"\n\n"))
 
     def _close(self, failure: AttemptFailure) -> None:
         """After the commit the upstream is over: whole, or broken (behaviour § 6)."""
