@@ -297,6 +297,30 @@ async def test_a_slow_client_pauses_its_upstream() -> None:
         assert gateway.records[-1].outcome is Outcome.OK
 
 
+async def test_a_slow_client_is_no_fault_of_its_backend() -> None:
+    """A plain answer that its client does not read in time is cut, and counts against nobody."""
+
+    async def much(talk: Talk) -> None:
+        await talk.write(head("content-type: application/json", "content-length: 40000000"))
+        for _ in range(400):
+            await talk.write(b" " * 100_000)
+
+    async with (
+        Scripted(much) as upstream,
+        running(
+            upstream.spec(),
+            server={"request_timeout_seconds": 0.5, "max_held_response_bytes": 1000},
+        ) as gateway,
+        raw(gateway.port) as client,
+    ):
+        cast(asyncio.Transport, client.writer.transport).pause_reading()
+        client.send(request())
+        await eventually(lambda: gateway.records, "the answer is cut")
+        assert gateway.records[0].outcome is Outcome.TIMEOUT
+        live = gateway.gateway.store.live(upstream.name)
+        assert (live.errors_total, live.consecutive_failures) == (0, 0)
+
+
 async def test_a_paused_client_that_leaves_frees_the_upstream() -> None:
     """Leaving counts also when nothing is being read from the upstream."""
     big = EVENT.replace(b'"a"', b'"' + b"x" * 60_000 + b'"')

@@ -303,10 +303,13 @@ class World:
         if not loop.run(loop.now_s + interval_s, lambda: "m" in store.snapshot.listed):
             self.truth.complain("m is not listed although everybody has it")
         # Until nobody is parked any more, and nobody is left to fill a limited backend.
-        loop.run(max([loop.now_s, *(store.live(name).parked_until_s for name in names)]))
         plane, clients = self.gateway.plane, self.clients
-        end_s = loop.now_s + 120.0
-        while loop.now_s < end_s and (plane.in_flight or not all(one.idle for one in clients)):
+        end_s = loop.now_s + 240.0
+        while loop.now_s < end_s and (
+            plane.in_flight
+            or not all(one.idle for one in clients)
+            or any(store.live(name).parked_until_s > loop.now_s for name in names)
+        ):
             loop.run(loop.now_s + 0.25)
         last = Sent("last-0", "/v1/chat/completions", b"", stream=False, model="m")
         last.body = b'{"model":"m","user":"last-0","messages":[]}'

@@ -630,6 +630,8 @@ class Exchange:
 
     def _on_timer_relaying(self) -> None:
         now_s = monotonic()
+        # A client that does not read makes its backend wait: no fault of that one's.
+        slow_client = self._client is not None and self._client.write_paused
         if not self.profile.stream:
             total_s = self._link.request_timeout_s
             if not total_s:
@@ -637,14 +639,15 @@ class Exchange:
             if now_s < self._began_s + total_s:
                 self._set_timer(self._began_s + total_s - now_s)
             else:
-                self.break_off(
-                    AttemptFailure(FailureKind.TIMEOUT, "no whole answer in time", elsewhere=False)
+                failure = AttemptFailure(
+                    FailureKind.TIMEOUT, "no whole answer in time", against_backend=not slow_client
                 )
+                self.break_off(failure)
             return
         idle_s = self._link.stream_idle_timeout_s
         left_s = self._last_read_s + idle_s - now_s
-        if self._client is not None and self._client.write_paused:
-            left_s = idle_s  # it is the client who is slow
+        if slow_client:
+            left_s = idle_s
         if left_s > 0:
             self._set_timer(left_s)
             return
