@@ -13,6 +13,7 @@ from typing import Protocol, cast
 import httptools
 
 from nexus.core.errors import AttemptFailure, FailureKind
+from nexus.http1.chunk import whole_chunk
 from nexus.http1.headers import Headers
 from nexus.http1.known_head import KnownHead
 
@@ -38,8 +39,9 @@ class UpstreamHandler(Protocol):
         next answer that has the same fields: it is never to be changed. Content-Length is not
         among them, see ``UpstreamConnection.length``."""
 
-    def on_body(self, data: bytes) -> None:
-        """The body bytes of one read, in one piece and without framing."""
+    def on_body(self, data: bytes, framed: bytes = b"") -> None:
+        """The body bytes of one read, in one piece and without framing. ``framed``: the whole read
+        as it came, if it was exactly one chunk."""
 
     def on_end(self) -> None:
         """The answer is whole."""
@@ -101,6 +103,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to one backend."""
 
     __slots__ = (
+        "_between_chunks",
         "_complete",
         "_expects_eof",
         "_fault",
@@ -143,6 +146,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._expects_eof = False
         self._keep = False
         self._complete = False
+        self._between_chunks = False
+        """Whether the parser has read whole chunks and nothing of the next one."""
         self._surplus = False
         self._fault: str | None = None
 
@@ -163,7 +168,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers = []
         self._parts = []
         self._got_bytes = self._head_done = self._skipping = self._expects_eof = False
-        self._complete = self._surplus = self._keep = False
+        self._complete = self._surplus = self._keep = self._between_chunks = False
         self._head_bytes = self._informational = 0
         self._fault = None
         self.length = None
@@ -214,7 +219,13 @@ class UpstreamConnection(asyncio.Protocol):
             self._retire()
             return
         try:
-            if not self._got_bytes:
+            if self._between_chunks:
+                body = whole_chunk(data)
+                if body is not None:
+                    # The parser would tell the same; nearly every event of a stream comes so.
+                    handler.on_body(body, data)
+                    return
+            elif not self._got_bytes:
                 self._got_bytes = True
                 if self._take_repeated(handler, data):
                     return
@@ -235,6 +246,8 @@ class UpstreamConnection(asyncio.Protocol):
             if self.handler is not handler:
                 self._parts = []
                 return  # discarded from within
+            if self._between_chunks and not data.endswith(b"\r\n"):
+                self._between_chunks = False  # a size line that is not whole yet
             if self._fault is not None and not self._complete:
                 if self._parts and not fresh:
                     # Some of it went out before: what came whole goes, too (behaviour § 6).
@@ -247,10 +260,10 @@ class UpstreamConnection(asyncio.Protocol):
             if parts:
                 self._parts = []
                 self._head_bytes = 0
-                body = parts[0] if len(parts) == 1 else b"".join(parts)
-                handler.on_body(body)
+                joined = parts[0] if len(parts) == 1 else b"".join(parts)
+                handler.on_body(joined)
                 if self._complete and self._keep and self.length is not None and not self._surplus:
-                    self._owner.answers.learn(data, len(body), self._headers, self.idle_limit_s)
+                    self._owner.answers.learn(data, len(joined), self._headers, self.idle_limit_s)
             if self._complete:
                 if self.handler is handler:
                     self._finish()
@@ -370,8 +383,18 @@ class UpstreamConnection(asyncio.Protocol):
         if not (self._surplus or self._complete or self._fault is not None):
             self._parts.append(body)
 
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk is over, its last line end read."""
+        self._between_chunks = True
+        self._head_bytes = 0
+
     def on_message_complete(self) -> None:
         """An answer is whole, or an interim one."""
+        self._between_chunks = False
         if self._surplus:
             return
         if self._skipping:

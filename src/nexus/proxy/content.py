@@ -28,10 +28,10 @@ class LoggedExchange(Exchange):
         # After decoding; what could not be read is not logged, it may be anything.
         self._asked = self._body[:_BYTES_MAX]
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, framed: bytes = b"") -> None:
         """Relays bytes, and keeps them for the log."""
         self._keep(data)
-        super().send(data)
+        super().send(data, framed)
 
     def complete(self, data: bytes) -> None:
         """The answer is whole."""

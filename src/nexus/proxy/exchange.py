@@ -495,11 +495,11 @@ class Exchange:
         else:
             self.relay = HeldAnswer(self)
 
-    def on_body(self, data: bytes) -> None:
-        """The body bytes of one read."""
+    def on_body(self, data: bytes, framed: bytes = b"") -> None:
+        """The body bytes of one read; ``framed`` as the one chunk that it was."""
         self._last_read_s = monotonic()
         if self.relay is not None:
-            self.relay.take(data)
+            self.relay.take(data, framed)
 
     def on_end(self) -> None:
         """The answer is whole, as its framing says. Its connection may serve again already; which
@@ -804,14 +804,14 @@ class Exchange:
             self._timer.discard(self)
             self._timer = None
 
-    def send(self, data: bytes) -> None:
-        """Relays bytes, with the head before the first of them."""
+    def send(self, data: bytes, framed: bytes = b"") -> None:
+        """Relays bytes, with the head before the first of them; ``framed`` as one chunk already."""
         client = self._client
         if client is None or not data:
             return
         self._record.bytes_out += len(data)
         if self._chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
+            data = framed or b"%x\r\n%b\r\n" % (len(data), data)
         if self._head:
             data = self._head + data
             self._head = b""

@@ -31,8 +31,8 @@ _SSE_STARTS = (b"data", b"event", b"id", b"retry", b":")
 class Relay(Protocol):
     """The fate of one answer."""
 
-    def take(self, data: bytes) -> None:
-        """The body bytes of one read."""
+    def take(self, data: bytes, framed: bytes = b"") -> None:
+        """The body bytes of one read; ``framed`` as it came, if it was exactly one chunk."""
 
     def end(self) -> None:
         """The answer ended as its framing says."""
@@ -54,7 +54,7 @@ class ErrorAnswer:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes, framed: bytes = b"") -> None:
         """Keeps it, up to a bound."""
         self._size += len(data)
         if self._size <= _ERROR_BYTES_MAX:
@@ -98,10 +98,10 @@ class HeldAnswer:
         self._size = 0
         self._passing: PassThrough | None = None
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes, framed: bytes = b"") -> None:
         """Holds it, or passes it on once it outgrew the bound."""
         if self._passing is not None:
-            self._passing.take(data)
+            self._passing.take(data, framed)
             return
         self._parts.append(data)
         self._size += len(data)
@@ -154,12 +154,12 @@ class PassThrough:
         self._exchange = exchange
         self._started = False
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes, framed: bytes = b"") -> None:
         """Passes it on."""
         if not self._started:
             self._started = True
             self._exchange.commit_bytes()
-        self._exchange.send(data)
+        self._exchange.send(data, framed)
 
     def end(self) -> None:
         """The body is whole."""
@@ -220,7 +220,7 @@ class StreamAnswer:
 
     # --- Relay ------------------------------------------------------------------------------
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes, framed: bytes = b"") -> None:
         """Passes on every whole event in it."""
         if not self._flowing:
             self._take_carefully(data)
@@ -228,7 +228,7 @@ class StreamAnswer:
         # Nearly every read of a stream comes this way.
         block = self._buffer.feed(data)
         if block:
-            self._pass_on(block)
+            self._pass_on(block, framed if block is data else b"")
 
     def end(self) -> None:
         """The stream ended as its framing says: whole, broken, or empty."""
@@ -334,19 +334,21 @@ class StreamAnswer:
         self._flowing = True
         self._pass_on(block)
 
-    def _pass_on(self, block: bytes) -> None:
-        """Whole events of a committed stream go by."""
+    def _pass_on(self, block: bytes, framed: bytes = b"") -> None:
+        """Whole events of a committed stream go by; ``framed`` as they came, in one chunk."""
         tap = self._tap
         tap.watch(block)
         if tap.tool_calls_seen:
-            block = tap.repair(block)
+            repaired = tap.repair(block)
+            if repaired is not block:
+                block, framed = repaired, b""
         if tap.done_seen and (at := tap.premature_done(block)) is not None:
             failure = AttemptFailure(
                 FailureKind.BROKEN_STREAM, "the stream ended without a finish reason"
             )
             self._exchange.end_broken(failure, block[:at], with_done=True)
             return
-        self._exchange.send(block)
+        self._exchange.send(block, framed)
 
     def _first(self, block: bytes) -> bool:
         """Looks at the first data event; ``True`` when the stream is committed with it."""

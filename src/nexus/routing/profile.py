@@ -172,7 +172,7 @@ def _read_usual(body: bytes) -> _UsualChat | None:
         or lowered.count(b'"stream"') > 1
         or not usual.model
         # An escape that may stand for a letter of either name, upper or lower case.
-        or (b"\\u00" in lowered and _LETTER_ESCAPE.search(lowered) is not None)
+        or (lowered.find(b"\\u00") >= 0 and _LETTER_ESCAPE.search(lowered) is not None)
     ):
         return None
     return usual

@@ -81,6 +81,7 @@ class Tap:
     """Watches one stream. ``read`` decodes one event's data, ``None`` when it is no JSON."""
 
     __slots__ = (
+        "_ends_by_event",
         "_read",
         "_repairs",
         "_silent",
@@ -103,6 +104,7 @@ class Tap:
         repairs_tool_finish: bool = False,
     ) -> None:
         self._terminal = terminal
+        self._ends_by_event = terminal is Terminal.RESPONSE_EVENT
         self._read = read
         self._repairs = repairs_tool_finish
         self.events = 0
@@ -132,23 +134,25 @@ class Tap:
     def watch(self, block: bytes) -> None:
         """Sees a block of whole events."""
         self.events += block.count(b"\ndata:") + block.startswith(b"data:")
+        # ``find``: ``in`` first tries the needle as a number, by way of an exception.
+        find = block.find
         if self._repairs and not self.tool_calls_seen:
-            self.tool_calls_seen = b'"tool_calls"' in block and bool(_TOOL_CALLS.search(block))
-        at = block.find(_FINISH)
+            self.tool_calls_seen = find(b'"tool_calls"') >= 0 and bool(_TOOL_CALLS.search(block))
+        at = find(_FINISH)
         if (
             # One finish reason that is null is what most blocks have: no need to look twice.
             (
                 at >= 0
                 and not (
                     block.startswith(b":null", at + _FINISH_BYTES)
-                    and block.find(_FINISH, at + _FINISH_BYTES) < 0
+                    and find(_FINISH, at + _FINISH_BYTES) < 0
                 )
                 and _tells(block, _FINISH)
             )
-            or (b'"usage"' in block and _tells(block, b'"usage"'))
-            or b"[DONE]" in block
-            or b"error" in block
-            or (self._terminal is Terminal.RESPONSE_EVENT and b"response." in block)
+            or (find(b'"usage"') >= 0 and _tells(block, b'"usage"'))
+            or find(b"[DONE]") >= 0
+            or find(b"error") >= 0
+            or (self._ends_by_event and find(b"response.") >= 0)
         ):
             found = payloads(block)
             if self.began_silent and self.events == len(found):
@@ -194,7 +198,7 @@ class Tap:
             self._silent += 1
         if facts.is_error or payload.event == b"error":
             self.error_seen = True
-        if self._terminal is Terminal.RESPONSE_EVENT:
+        if self._ends_by_event:
             if facts.type in _RESPONSE_ENDS:
                 self.finish_seen = True
         elif facts.finish_reason is not None:
