@@ -8,7 +8,7 @@ bounded (:mod:`nexus.telemetry.recorder` cuts what is long), so the ring's memor
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -45,6 +45,10 @@ class History:
     def add(self, record: CallRecord) -> None:
         """One more finished call (a ``Sink``); the oldest one goes when there is no room."""
         self._ring.append(record)
+
+    def add_all(self, records: Iterable[CallRecord]) -> None:
+        """Many more finished calls, oldest first."""
+        self._ring.extend(records)
 
     def resize(self, size: int) -> None:
         """Keeps ``size`` calls from now on, of the present ones the newest."""

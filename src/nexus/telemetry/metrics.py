@@ -171,6 +171,28 @@ class Metrics:
                     self.failovers += 1
             before = name
 
+    def record_alike(self, records: list[CallRecord]) -> None:
+        """What :meth:`record` makes of each of ``records``, for less: plain calls that went well at
+        the first attempt, at one endpoint, of one model at one backend."""
+        first, last = records[0], records[-1]
+        key = (first.endpoint, first.served_model, first.backend)
+        counts = self.calls.get(key) or self._new_counts(key)
+        counts.outcomes[Outcome.OK] += len(records)
+        counts.seen_s = last.at_s
+        counts.duration.observe_all([one.duration_ms * 1e-3 for one in records])
+        self.bytes_in += sum([one.bytes_in for one in records])
+        self.bytes_out += sum([one.bytes_out for one in records])
+        tokens = sum([one.prompt_tokens or 0 for one in records])
+        counts.input_tokens += tokens
+        self.input_tokens += tokens
+        tokens = sum([one.completion_tokens or 0 for one in records])
+        counts.output_tokens += tokens
+        self.output_tokens += tokens
+        self.routing.observe_all([one.routing_s for one in records if one.routing_s is not None])
+        backend = self.attempts.get(first.backend) or self._new_backend(first.backend)
+        backend.seen_s = last.at_s
+        backend.outcomes[first.attempts[0].outcome] += len(records)
+
     def reloaded(self, *, applied: bool) -> None:
         """The configuration was read anew, and taken over or not."""
         self.reloads["applied" if applied else "rejected"] += 1

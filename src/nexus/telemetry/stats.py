@@ -8,7 +8,7 @@ histograms (:mod:`nexus.telemetry.window` tells how exact).
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
@@ -117,9 +117,7 @@ class Stats:
         number = slice_number(at_s)
         attempts = record.attempts
         name = record.served_model or (record.model if attempts else UNKNOWN_MODEL)
-        model = self._models.get(name)
-        if model is None:
-            model = _tally(self._models, name, _MODELS_MAX)
+        model = _tally(self._models, name, _MODELS_MAX)
         model.requests += 1
         of_model = model.timeline.now
         if of_model.number != number:
@@ -133,9 +131,7 @@ class Stats:
         last: _Tally | None = None
         of_last: Slice | None = None
         for attempt in attempts:
-            last = self._backends.get(attempt.backend)
-            if last is None:
-                last = _tally(self._backends, attempt.backend, _BACKENDS_MAX)
+            last = _tally(self._backends, attempt.backend, _BACKENDS_MAX)
             last.requests += 1
             of_last = last.timeline.now
             if of_last.number != number:
@@ -161,6 +157,35 @@ class Stats:
                 if last is not None and of_last is not None:
                     last.ttft_ms.append(ttft_ms)
                     of_last.ttft[index] += 1
+
+    def count_alike(self, at_s: float, records: list[CallRecord]) -> None:
+        """What :meth:`count_at` makes of each of ``records``, for less: plain calls that went well at
+        the first attempt, of one model at one backend, all over in the slice of time of ``at_s``."""
+        number = slice_number(at_s)
+        first = records[0]
+        count = len(records)
+        self._outcomes[Outcome.OK] += count
+        self._prompt_tokens += sum([one.prompt_tokens or 0 for one in records])
+        self._completion_tokens += sum([one.completion_tokens or 0 for one in records])
+        durations = [one.duration_ms for one in records]
+        ttfts = [one.ttft_ms for one in records if one.ttft_ms is not None]
+        of_durations = Counter(map(bucket, durations))
+        of_ttfts = Counter(map(bucket, ttfts))
+        for tally in (
+            _tally(self._models, first.served_model, _MODELS_MAX),
+            _tally(self._backends, first.backend, _BACKENDS_MAX),
+        ):
+            now = tally.timeline.now
+            if now.number != number:
+                now = tally.timeline.turn(number)
+            tally.requests += count
+            now.requests += count
+            tally.duration_ms.extend(durations)
+            tally.ttft_ms.extend(ttfts)
+            for index, times in of_durations.items():
+                now.duration[index] += times
+            for index, times in of_ttfts.items():
+                now.ttft[index] += times
 
     @property
     def cancelled(self) -> int:
@@ -207,7 +232,10 @@ def _views(tallies: dict[str, _Tally], window: str | None, now_s: float) -> list
 
 
 def _tally(tallies: dict[str, _Tally], name: str, at_most: int) -> _Tally:
-    """A new tally for ``name``, or the common one once there are too many."""
+    """The tally for ``name``, or the common one once there are too many."""
+    tally = tallies.get(name)
+    if tally is not None:
+        return tally
     if len(tallies) >= at_most:
         name = UNKNOWN_MODEL
     return tallies.setdefault(name, _Tally())
