@@ -346,8 +346,10 @@ class ServerConnection(asyncio.Protocol):
         if close or current is None or not current.keep_alive or self._server.draining:
             self._drop_waiting()
             self._half_close()
-        else:
+        elif self._ready or self._backlog or self._pumping:
             self._pump()
+        else:
+            self._settle()
 
     def cut(self) -> None:
         """Ends the connection in the middle of an answer, so that the client notices."""
@@ -490,12 +492,12 @@ class ServerConnection(asyncio.Protocol):
                 self._backlog.append(data)
         else:
             memo = self._memo
-            if (
-                memo is None
-                or self._phase is not _Phase.IDLE
-                or not self._take_repeated(memo, data)
-            ):
-                self._feed(data)
+            if memo is not None and self._phase is _Phase.IDLE and not self.write_paused:
+                request = self._repeated(memo, data)
+                if request is not None:
+                    self._hand_over(request)
+                    return
+            self._feed(data)
             self._pump()
 
     def eof_received(self) -> bool:
@@ -539,24 +541,26 @@ class ServerConnection(asyncio.Protocol):
 
     # --- feeding the parser ---------------------------------------------------------------
 
-    def _take_repeated(self, memo: HeadMemo, data: bytes) -> bool:
-        """Takes a read that is one more request with the head of the last one, past the parser:
-        it would tell the same, and costs a callback per field. Whether it was one."""
+    def _repeated(self, memo: HeadMemo, data: bytes) -> Request | None:
+        """The request of a read that is one more with the head of the last one, past the parser: it
+        would tell the same, and costs a callback per field. ``None`` if it must look."""
         found = memo.repeated(data)
         if found is None:
-            return False
+            return None
         headers, body = found
         size = len(body)
-        limits = self._server.limits
-        if size > limits.body_bytes or len(data) - size > limits.head_bytes:
-            return False
-        if not self._server.budget.take(size):
-            return False
+        server = self._server
+        limits = server.limits
+        if (
+            size > limits.body_bytes
+            or len(data) - size > limits.head_bytes
+            or not server.budget.take(size)
+        ):
+            return None
         request = self._request_like(memo, headers)
         request.body = body
         request.held_bytes = size
-        self._ready.append(request)
-        return True
+        return request
 
     def _feed(self, data: bytes) -> None:
         """Feeds the parser, never more at once than a head may be long."""

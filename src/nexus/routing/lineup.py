@@ -14,6 +14,7 @@ from nexus.core.call import RequestProfile
 from nexus.core.live import BreakerState
 from nexus.core.snapshot import Candidate, Snapshot
 from nexus.routing.filters import FULL, Ask, lasting_rank, unfit
+from nexus.routing.plan import Scored
 from nexus.routing.scorers import Weights, priority_part, quick_score
 from nexus.routing.strategies import Contender
 
@@ -37,6 +38,7 @@ class Player:
     """
 
     __slots__ = (
+        "_alone",
         "_behind",
         "_capacity",
         "_limit",
@@ -58,6 +60,16 @@ class Player:
         self._capacity = candidate.backend.capacity or None
         self._priority = priority_part(candidate.backend.spec.priority)
         self._model_id = candidate.model.id
+        self._alone = (Scored(candidate, 1.0, (), behind),)
+
+    def alone(self) -> tuple[Scored, ...] | None:
+        """The order of attempt where nobody else can serve: there is nothing to compare its figures
+        with. ``None`` when they are not all that counts: a limit, its breaker, a wish to be left
+        alone."""
+        live = self.live
+        if self._limit or live.breaker is not _CLOSED or live.parked_until_s:
+            return None
+        return self._alone
 
     def look(self, weights: Weights) -> None:
         """Takes in the figures as they are now."""

@@ -61,7 +61,7 @@ class ScoreParts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
-    """A candidate that may be tried.
+    """A candidate that may be tried. ``score`` is 1 where it was the only one and none was made.
 
     ``ignored`` are the request's fields that its engine drops, sorted. ``rank`` is a sum of
     :class:`Behind` weights: lower ranks are tried first, the strategy orders within a rank.

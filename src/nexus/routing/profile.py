@@ -7,6 +7,8 @@ object, a number as content) is the engine's to judge: it counts as nothing and 
 from __future__ import annotations
 
 import re
+from itertools import compress
+from operator import is_not
 from typing import Any
 
 import msgspec
@@ -97,6 +99,7 @@ class _UsualChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _LETTER_ESCAPE = re.compile(rb"\\u00[4567]")
 _decode_usual = msgspec.json.Decoder(_UsualChat).decode
 _USUAL_NAMES = _UsualChat.__struct_fields__[3:]
+_ALL_ABSENT = (_ABSENT,) * len(_USUAL_NAMES)
 
 
 def read_profile(
@@ -185,15 +188,14 @@ def _usual_profile(
     for message in usual.messages:
         content = message.content
         text_bytes += len(content) if content.isascii() else _utf8_bytes(content)
-    named = [
-        name
-        for name, raw in zip(_USUAL_NAMES, astuple(usual)[3:], strict=True)
-        if raw is not _ABSENT and not _neutral(name, raw)
-    ]
+    # Which of the optional fields are there: most are not.
+    there = compress(_USUAL_NAMES, map(is_not, astuple(usual)[3:], _ALL_ABSENT))
+    named = [name for name in there if not _neutral(name, getattr(usual, name))]
     output = None
-    for raw in (usual.max_completion_tokens, usual.max_tokens):
-        if raw is not _ABSENT and output is None:
-            output = _whole_number(raw)
+    if usual.max_completion_tokens is not _ABSENT:
+        output = _whole_number(usual.max_completion_tokens)
+    if output is None and usual.max_tokens is not _ABSENT:
+        output = _whole_number(usual.max_tokens)
     profile = RequestProfile(
         endpoint=endpoint,
         model=usual.model,

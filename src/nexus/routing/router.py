@@ -188,24 +188,27 @@ class Router:
         players = lineups.plain(model, profile, tokens)
         if players is None:
             return None
-        contenders = self._ready(players, now_s)
-        if not contenders:
-            return None
         reason = RouteReason.CAPABILITY_MATCH
-        if len(contenders) > 1:
-            contenders = self._ordered(contenders, model, rng, explain=False)
-            if _overflowed(contenders):
-                reason = RouteReason.OVERFLOW
-        return Plan(
-            requested_model=model,
-            model=model,
-            profile=profile,
-            candidates=tuple(
+        candidates = players[0].alone() if len(players) == 1 else None
+        if candidates is None:
+            contenders = self._ready(players, now_s)
+            if not contenders:
+                return None
+            if len(contenders) > 1:
+                contenders = self._ordered(contenders, model, rng, explain=False)
+                if _overflowed(contenders):
+                    reason = RouteReason.OVERFLOW
+            candidates = tuple(
                 [
                     Scored(candidate, score, (), behind)
                     for behind, score, candidate in contenders[: self._settings.candidates_max]
                 ]
-            ),
+            )
+        return Plan(
+            requested_model=model,
+            model=model,
+            profile=profile,
+            candidates=candidates,
             reason=reason,
             estimated_tokens=tokens,
         )
