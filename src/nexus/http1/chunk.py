@@ -11,8 +11,9 @@ _READ_BYTES_MAX = 8192
 
 
 def whole_chunk(data: bytes) -> bytes | None:
-    """The body of ``data`` when that is exactly one chunk with a plain size line (lower-case digits,
-    no zeros before them, no extension), ``None`` when a parser must look. The last chunk is none."""
+    """The body of ``data`` when that is exactly one chunk with a plain size line (digits in lower
+    case, no zeros before them, no extension); ``None`` when a parser must look. The last chunk is
+    none."""
     start = _start(len(data)) if len(data) <= _READ_BYTES_MAX else b""
     if start and data.startswith(start) and data.endswith(b"\r\n"):
         return data[len(start) : -2]

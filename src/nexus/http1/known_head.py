@@ -8,18 +8,20 @@ import re
 __all__ = ["KnownHead"]
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})\r\n", re.IGNORECASE)
-_DIGITS_MAX = 18
 
 
 class KnownHead:
     """``before`` and ``after`` the digits of Content-Length, the empty line included; without that
     field ``after`` is empty, and so is the body."""
 
-    __slots__ = ("after", "before")
+    __slots__ = ("_digits", "_fixed", "after", "before")
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self.before = before
         self.after = after
+        self._fixed = len(before) + len(after)
+        self._digits = 1
+        """How many digits the length had last."""
 
     @classmethod
     def of(cls, data: bytes, body_bytes: int, begins: bytes) -> KnownHead | None:
@@ -36,17 +38,27 @@ class KnownHead:
         return cls(data[:end], b"") if not spans and not body_bytes else None
 
     def body_of(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Length (its digits) and body of ``data`` when it is this head again with its whole body
-        and nothing else; ``None`` when the parser must look."""
-        before, after = self.before, self.after
-        if not data.startswith(before):
+        """Length (its digits, no zeros before them) and body of ``data`` when it is this head again
+        with its whole body and nothing else; ``None`` when the parser must look."""
+        if not self.after:
+            return (b"", b"") if data == self.before else None
+        # What the length must be if all else is as it was: then the bytes have to say so.
+        rest = len(data) - self._fixed
+        digits = b"%d" % (rest - self._digits)
+        if len(digits) != self._digits:
+            digits = self._digits_in(rest)
+        if not digits.isdigit():  # there is no such length, or it would be less than 0
             return None
-        at = len(before)
-        if not after:
-            return (b"", b"") if len(data) == at else None
-        stop = data.find(b"\r", at, at + _DIGITS_MAX + 1)
-        digits = data[at:stop]
-        if stop < 0 or not digits.isdigit() or not data.startswith(after, stop):
-            return None
-        body = data[stop + len(after) :]
-        return (digits, body) if len(body) == int(digits) else None
+        head = self.before + digits + self.after
+        return (digits, data[len(head) :]) if data.startswith(head) else None
+
+    def _digits_in(self, rest: int) -> bytes:
+        """The length that takes ``rest`` bytes together with its own digits; empty if none does."""
+        count = len(b"%d" % rest)
+        if len(b"%d" % (rest - count)) < count:
+            count -= 1
+        digits = b"%d" % (rest - count)
+        if count < 1 or len(digits) != count:
+            return b""
+        self._digits = count
+        return digits

@@ -136,9 +136,10 @@ class UpstreamConnection(asyncio.Protocol):
         """What the answer's Content-Length says, if it has one."""
         self._served = 0
         self._paused = False
+        self._got_bytes = False
+        # What the parser told of the last answer that it read.
         self._headers: Headers = []
         self._parts: list[bytes] = []
-        self._got_bytes = False
         self._head_done = False
         self._head_bytes = 0
         self._informational = 0
@@ -165,18 +166,22 @@ class UpstreamConnection(asyncio.Protocol):
         assert transport is not None
         assert self.handler is None
         self.handler = handler
-        self._headers = []
-        self._parts = []
-        self._got_bytes = self._head_done = self._skipping = self._expects_eof = False
-        self._complete = self._surplus = self._keep = self._between_chunks = False
-        self._head_bytes = self._informational = 0
-        self._fault = None
-        self.length = None
+        self._got_bytes = False
         # One write: an upstream that answers early must find the whole body on its way (traps).
         if len(body) <= _JOIN_BYTES_MAX:
             transport.write(head + body)
         else:
             transport.writelines((head, body))
+
+    def _forget(self) -> None:
+        """An answer comes for the parser: nothing that it told of the last one is true of it."""
+        self._headers = []
+        self._parts = []
+        self._head_done = self._skipping = self._expects_eof = False
+        self._complete = self._surplus = self._keep = self._between_chunks = False
+        self._head_bytes = self._informational = 0
+        self._fault = None
+        self.length = None
 
     def discard(self) -> None:
         """Ends it now: the call is over, or the answer is not wanted any more."""
@@ -229,6 +234,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._got_bytes = True
                 if self._take_repeated(handler, data):
                     return
+                self._forget()
             fresh = not self._head_done
             if fresh:
                 self._head_bytes += len(data)
@@ -266,7 +272,7 @@ class UpstreamConnection(asyncio.Protocol):
                     self._owner.answers.learn(data, len(joined), self._headers, self.idle_limit_s)
             if self._complete:
                 if self.handler is handler:
-                    self._finish()
+                    self._finish(keep=self._keep and not self._surplus)
             elif not self._head_done:
                 if self._head_bytes > _HEAD_BYTES_MAX:
                     self._fail(FailureKind.INVALID, "Invalid backend response (head too large)")
@@ -291,13 +297,12 @@ class UpstreamConnection(asyncio.Protocol):
         if found is None or not found[1]:
             return False
         self.length, body = found
-        self._head_done = self._complete = self._keep = True
         self.idle_limit_s = memo.idle_limit_s
         handler.on_head(200, memo.headers)
         if self.handler is handler:
             handler.on_body(body)
             if self.handler is handler:
-                self._finish()
+                self._finish(keep=True)
         return True
 
     def eof_received(self) -> bool:
@@ -313,19 +318,19 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.handler = None
         try:
-            if self._head_done and self._expects_eof and exc is None:
+            if not self._got_bytes:
+                handler.on_failure(
+                    AttemptFailure(FailureKind.RESET, "connection closed without an answer"),
+                    stale=self._served > 0,
+                )
+            elif self._head_done and self._expects_eof and exc is None:
                 handler.on_end()
-            elif self._got_bytes:
+            else:
                 handler.on_failure(
                     AttemptFailure(
                         FailureKind.RESET, "connection lost before the answer was whole"
                     ),
                     stale=False,
-                )
-            else:
-                handler.on_failure(
-                    AttemptFailure(FailureKind.RESET, "connection closed without an answer"),
-                    stale=self._served > 0,
                 )
         except Exception as error:
             handler.on_crash(error)
@@ -445,14 +450,13 @@ class UpstreamConnection(asyncio.Protocol):
             self.length = length
             self._headers = [field for field in self._headers if field[0] != b"content-length"]
 
-    def _finish(self) -> None:
+    def _finish(self, *, keep: bool) -> None:
         handler = self.handler
         transport = self._transport
         self.handler = None
         self._served += 1
         if (
-            self._keep
-            and not self._surplus
+            keep
             and transport is not None
             and not transport.is_closing()
             and transport.get_write_buffer_size() == 0

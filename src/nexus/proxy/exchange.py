@@ -71,6 +71,10 @@ if TYPE_CHECKING:
 __all__ = ["CallState", "Exchange"]
 
 _KEEPALIVE = b": keep-alive\n\n"
+_PLAIN_ANSWER = (
+    b"%b%b%bx-request-id: %b\r\n%b%b%b"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+)
 _EVENT_STREAM = (
     b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
@@ -273,25 +277,26 @@ class Exchange:
                 param="model",
             )
         fields = self._fields
-        parts = [
-            link.post_prefix(self.endpoint.path, self._query() if self._request.query else b""),
-            fields.lines(link.dropped_headers),
-        ]
-        credential = link.forwards_credentials and bool(fields.credentials)
-        if credential:
-            parts += fields.credentials
-        if credential is not self.client_credential:
-            self.client_credential = credential
+        self.client_credential = link.forwards_credentials and bool(fields.credentials)
+        to = (link, self.endpoint, self._request.query)
+        if fields.start_to != to:
+            parts = [
+                link.prefix(b"POST", self.endpoint.path.encode(), self._query()),
+                fields.lines(link.dropped_headers),
+            ]
+            if self.client_credential:
+                parts += fields.credentials
+            fields.start_to = to
+            fields.start = b"".join(parts)
         own_id = self.request_id
         if fields.request_id is not None and b"x-request-id" in traits.dropped_headers:
             own_id = self._plane.next_id()
-        parts.append(self._plane.last_fields % (own_id.encode(), len(body)))
-        return b"".join(parts), body
+        return fields.start + self._plane.last_fields % (own_id.encode(), len(body)), body
 
     def _query(self) -> bytes:
         """The client's query; where its credentials may not go, those in the query may not."""
         query = self._request.query
-        return query if self._link.forwards_credentials else public_query(query)
+        return query if not query or self._link.forwards_credentials else public_query(query)
 
     def _fits(self, scored: Scored) -> bool:
         """Whether the engine itself understands the name the client used."""
@@ -831,18 +836,22 @@ class Exchange:
     def deliver_json(self, body: bytes) -> None:
         """A plain answer, known to be JSON, in one write."""
         self._commit()
-        lines = [
-            status_line(self.upstream_status),
-            self._link.passed_fields(self._upstream_headers),
-            self._route_fields(),
-            self._own_fields(),
-            self._warning,
-            self._connection_line(),
-            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body),
-            body,
-        ]
-        self._record.bytes_out += len(body)
-        self._last_write(b"".join(lines))
+        size = len(body)
+        self._record.bytes_out += size
+        self._last_write(
+            _PLAIN_ANSWER
+            % (
+                status_line(self.upstream_status),
+                self._link.passed_fields(self._upstream_headers),
+                self._route_fields(),
+                self.request_id.encode(),
+                self._cors_fields() if self._cors else b"",
+                self._warning,
+                self._connection_line(),
+                size,
+                body,
+            )
+        )
         self._succeed()
 
     def relay_error(self, status: int, body: bytes, *, left: bool = False) -> None:
@@ -1083,10 +1092,10 @@ class Exchange:
         return fields
 
     def _own_fields(self) -> bytes:
-        fields = b"x-request-id: %b\r\n" % self.request_id.encode()
-        for name, value in self._cors:
-            fields += name + b": " + value + b"\r\n"
-        return fields
+        return b"x-request-id: %b\r\n" % self.request_id.encode() + self._cors_fields()
+
+    def _cors_fields(self) -> bytes:
+        return b"".join([b"%b: %b\r\n" % field for field in self._cors])
 
     def _connection_line(self) -> bytes:
         client = self._client

@@ -50,11 +50,11 @@ _ANSWER_DROPPED = HOP_BY_HOP | {
 class ClientFields:
     """The client's header fields, sorted once per call: ``lines`` go to every backend (except the
     ones named in its engine's ``dropped_headers``), ``credentials`` only where they may. ``hops``
-    are the Nexus gateways that the request came through."""
+    are the Nexus gateways that the request came through. ``start`` is how a request with them
+    begins, as it went out last, and ``start_to`` whereto: a connection's next call most often goes
+    there, too."""
 
     __slots__ = (
-        "_joined",
-        "_joined_without",
         "credentials",
         "encoding",
         "hops",
@@ -62,6 +62,8 @@ class ClientFields:
         "origin",
         "pin",
         "request_id",
+        "start",
+        "start_to",
         "values",
     )
 
@@ -70,8 +72,8 @@ class ClientFields:
         self.hops: tuple[bytes, ...] = ()
         self.origin: bytes | None = None
         self.pin: bytes | None = None
-        self._joined = b""
-        self._joined_without: frozenset[bytes] | None = None
+        self.start = b""
+        self.start_to: tuple[object, ...] = ()
         self.names: list[bytes] = []
         self.values: list[bytes] = []
         self.credentials: list[bytes] = []
@@ -79,17 +81,13 @@ class ClientFields:
 
     def lines(self, dropped: frozenset[bytes]) -> bytes:
         """The fields as they go on the wire, without those an engine misreads."""
-        if self._joined_without is not dropped:
-            # Kept: a connection's next call most often goes to the same kind of engine.
-            self._joined_without = dropped
-            self._joined = b"".join(
-                [
-                    line
-                    for name, line in zip(self.names, self.values, strict=True)
-                    if name not in dropped
-                ]
-            )
-        return self._joined
+        return b"".join(
+            [
+                line
+                for name, line in zip(self.names, self.values, strict=True)
+                if name not in dropped
+            ]
+        )
 
 
 def client_fields(headers: Headers) -> ClientFields:

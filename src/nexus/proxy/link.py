@@ -37,7 +37,6 @@ class Link:
         "_answer_heads",
         "_passed",
         "_passed_of",
-        "_prefixes",
         "_suffix",
         "active",
         "adapter",
@@ -108,7 +107,6 @@ class Link:
                 self.pool.connects = before.pool.connects
         query = "&".join(part for part in (backend.address.query, urlencode(spec.query)) if part)
         self._suffix = query.encode()
-        self._prefixes: dict[str, bytes] = {}
         self._answer_heads: dict[tuple[str, RouteReason, int], bytes] = {}
         self._passed_of: Headers = []
         self._passed = b""
@@ -124,18 +122,9 @@ class Link:
         self.backend = backend
         return True
 
-    def post_prefix(self, path: str, query: bytes) -> bytes:
-        """Request line and the header fields that every POST to this backend carries, without the
-        final blank line. ``path`` is the OpenAI path, e.g. ``/v1/chat/completions``."""
-        prefix = self._prefixes.get(path) if not query else None
-        if prefix is None:
-            prefix = self.prefix(b"POST", path.encode(), query)
-            if not query:
-                self._prefixes[path] = prefix
-        return prefix
-
     def prefix(self, method: bytes, path: bytes, query: bytes = b"") -> bytes:
-        """The same for any method and path (health checks)."""
+        """Request line and the header fields that every request to this backend carries, without
+        the final blank line. ``path`` is the OpenAI path, e.g. ``/v1/chat/completions``."""
         backend = self.backend
         spec = backend.spec
         queries = b"&".join(part for part in (self._suffix, query) if part)

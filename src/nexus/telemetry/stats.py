@@ -159,8 +159,8 @@ class Stats:
                     of_last.ttft[index] += 1
 
     def count_alike(self, at_s: float, records: list[CallRecord]) -> None:
-        """What :meth:`count_at` makes of each of ``records``, for less: plain calls that went well at
-        the first attempt, of one model at one backend, all over in the slice of time of ``at_s``."""
+        """What :meth:`count_at` makes of each of ``records``, for less: plain calls that went well
+        at the first attempt, of one model at one backend, all over in the slice of ``at_s``."""
         number = slice_number(at_s)
         first = records[0]
         count = len(records)

@@ -136,3 +136,23 @@ def test_a_body_that_looks_like_an_answer_teaches_nothing() -> None:
     connection.data_received(ANSWER)
     assert (call.told[-1], owner.free) == ("end", 1)
     assert owner.answers.raw is None
+
+
+@given(
+    before=st.integers(0, 10**6),
+    body=st.integers(0, 2_000),
+    said=st.integers(-3, 2_000).map(lambda n: b"%d" % n) | st.sampled_from([b"00", b"+1", b"-0"]),
+)
+def test_only_the_length_that_is_there_will_do(before: int, body: int, said: bytes) -> None:
+    """Whatever length came before, a head is known again only if it says the body's very length,
+    spelled plainly."""
+    head = KnownHead(b"POST / HTTP/1.1\r\ncontent-length: ", b"\r\nhost: a\r\n\r\n")
+    head.body_of(head.before + b"%d" % before + head.after + b"x" * min(before, 2_000))
+    found = head.body_of(head.before + said + head.after + b"x" * body)
+    if said == b"%d" % body:
+        assert found in ((said, b"x" * body), None)
+        # If it was another number of digits before, the parser may look once.
+        found = head.body_of(head.before + said + head.after + b"x" * body)
+        assert found == (said, b"x" * body) or body == 0
+    else:
+        assert found is None
