@@ -20,12 +20,13 @@ def kept_id(value: bytes | None) -> str | None:
 
 class HeadMemo:
     """A head that was checked before, kept by its connection: clients send the same one again and
-    again, their Content-Length apart. ``raw`` are its bytes, once they are known; ``reading`` is
-    what the service made of its fields."""
+    again, their Content-Length apart. ``headers`` are its fields without that one; ``raw`` are its
+    bytes, once they are known; ``reading`` is what the service made of its fields."""
 
     __slots__ = (
-        "after",
-        "before",
+        "_after",
+        "_before",
+        "headers",
         "http10",
         "keep_alive",
         "length_at",
@@ -50,32 +51,22 @@ class HeadMemo:
         self.http10 = request.http10
         self.keep_alive = request.keep_alive
         self.length_at = length_at
-        self.before = headers if length_at is None else headers[:length_at]
-        self.after: Headers = [] if length_at is None else headers[length_at + 1 :]
+        self._before = headers if length_at is None else headers[:length_at]
+        self._after: Headers = [] if length_at is None else headers[length_at + 1 :]
+        self.headers = self._before + self._after
         self.reading: object = None
         self.raw: KnownHead | None = None
-
-    def repeated(self, data: bytes) -> tuple[Headers, bytes] | None:
-        """Fields and body of ``data`` when it is this head again with its body and nothing else;
-        ``None`` when the parser must look."""
-        found = None if self.raw is None else self.raw.body_of(data)
-        if found is None:
-            return None
-        digits, body = found
-        if self.length_at is None:
-            return self.before, body
-        return [*self.before, (b"content-length", digits), *self.after], body
 
     def matches(self, headers: Headers) -> bool:
         """Whether ``headers`` are the same fields but for the value of Content-Length."""
         at = self.length_at
         if at is None:
-            return headers == self.before
+            return headers == self._before
         return (
-            len(headers) == at + 1 + len(self.after)
+            len(headers) == at + 1 + len(self._after)
             and headers[at][0] == b"content-length"
-            and headers[:at] == self.before
-            and headers[at + 1 :] == self.after
+            and headers[:at] == self._before
+            and headers[at + 1 :] == self._after
         )
 
 
@@ -83,34 +74,24 @@ class Request:
     """A request, whole: head and body.
 
     ``path`` and ``query`` are the origin-form target, split at the first ``?``. ``headers`` have
-    lower-case names. ``held_bytes`` is what its body takes of the body budget; who takes the
+    lower-case names; Content-Length is not among them once the body is there, and the same list may
+    come again with the next request: it is never to be changed. ``held_bytes`` is what its body takes of the body budget; who takes the
     request over gives it back. ``peer`` is the client's address, ``None`` on a Unix socket.
     """
 
-    __slots__ = (
-        "body",
-        "headers",
-        "held_bytes",
-        "http10",
-        "keep_alive",
-        "memo",
-        "method",
-        "path",
-        "peer",
-        "query",
-    )
+    # No __slots__: what most requests do not say stands here once (docs/decisions/0008).
+    body = b""
+    held_bytes = 0
+    http10 = False
+    keep_alive = True
+    peer: str | None = None
+    memo: HeadMemo | None = None
 
     def __init__(self, method: bytes, path: bytes, query: bytes, headers: Headers) -> None:
         self.method = method
         self.path = path
         self.query = query
         self.headers = headers
-        self.body = b""
-        self.held_bytes = 0
-        self.http10 = False
-        self.keep_alive = True
-        self.peer: str | None = None
-        self.memo: HeadMemo | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the first field of this (lower-case) name."""

@@ -544,10 +544,11 @@ class ServerConnection(asyncio.Protocol):
     def _repeated(self, memo: HeadMemo, data: bytes) -> Request | None:
         """The request of a read that is one more with the head of the last one, past the parser: it
         would tell the same, and costs a callback per field. ``None`` if it must look."""
-        found = memo.repeated(data)
+        raw = memo.raw
+        found = None if raw is None else raw.body_of(data)
         if found is None:
             return None
-        headers, body = found
+        body = found[1]
         size = len(body)
         server = self._server
         limits = server.limits
@@ -557,7 +558,7 @@ class ServerConnection(asyncio.Protocol):
             or not server.budget.take(size)
         ):
             return None
-        request = self._request_like(memo, headers)
+        request = self._request_like(memo, memo.headers)
         request.body = body
         request.held_bytes = size
         return request
@@ -733,6 +734,12 @@ class ServerConnection(asyncio.Protocol):
             self._body_joined = bytearray()
         else:
             request.body = body[0] if len(body) == 1 else b"".join(body)
+        memo = request.memo
+        request.headers = (
+            [field for field in request.headers if field[0] != b"content-length"]
+            if memo is None
+            else memo.headers
+        )
         request.held_bytes = self._held_bytes
         self._held_bytes = 0
         self._body = []
@@ -832,8 +839,10 @@ class ServerConnection(asyncio.Protocol):
 
     def _request_like(self, memo: HeadMemo, headers: Headers) -> Request:
         request = Request(memo.method, memo.path, memo.query, headers)
-        request.http10 = memo.http10
-        request.keep_alive = memo.keep_alive
+        if memo.http10:
+            request.http10 = True
+        if not memo.keep_alive:
+            request.keep_alive = False
         request.peer = self.peer
         request.memo = memo
         return request
