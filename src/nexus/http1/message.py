@@ -75,8 +75,9 @@ class Request:
 
     ``path`` and ``query`` are the origin-form target, split at the first ``?``. ``headers`` have
     lower-case names; Content-Length is not among them once the body is there, and the same list may
-    come again with the next request: it is never to be changed. ``held_bytes`` is what its body takes of the body budget; who takes the
-    request over gives it back. ``peer`` is the client's address, ``None`` on a Unix socket.
+    come again with the next request: it is never to be changed. ``held_bytes`` is what its body
+    takes of the body budget; who takes the request over gives it back. ``peer`` is the client's
+    address, ``None`` on a Unix socket.
     """
 
     # No __slots__: what most requests do not say stands here once (docs/decisions/0008).
