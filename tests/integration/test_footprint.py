@@ -12,7 +12,10 @@ from tests.process import NexusProcess, resident_bytes
 LIMIT_BYTES = 38 * 1024 * 1024
 
 NEEDLESS = frozenset(
-    "anyio difflib html jinja2 prometheus_client pygments rich starlette tomlkit zeroconf".split()
+    {
+        *("anyio", "difflib", "html", "jinja2", "prometheus_client", "pygments", "rich"),
+        *("starlette", "tomlkit", "zeroconf"),
+    }
 )
 """Packages that a gateway needs for tables, its pages, discovery, saving or refusing: later, if
 ever. Each costs milliseconds of the start and memory."""
