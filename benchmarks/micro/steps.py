@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -96,6 +97,15 @@ def _body(size: int) -> bytes:
     return json.dumps(body).encode()
 
 
+def _picture_body(size: int) -> bytes:
+    """A question about a picture of about that many bytes."""
+    text = {"type": "text", "text": "What does this picture show?"}
+    data = b64encode(Random(1).randbytes(size * 3 // 4)).decode()
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    messages = [{"role": "user", "content": [text, picture]}]
+    return json.dumps({"model": "llava:13b", "messages": messages, "stream": True}).encode()
+
+
 _REFERENCE = _body(300)
 
 
@@ -107,8 +117,8 @@ def steps() -> Iterator[tuple[str, Step]]:
     for backends in _BACKENDS[2:]:
         yield f"route, {backends} backends, a new snapshot", _route_anew(backends)
     for name, size in _BODIES.items():
-        body = _body(size)
-        yield f"read_profile, {name}", _profile(body)
+        yield f"read_profile, {name}", _profile(_body(size))
+    yield "read_profile, 1 MB with a picture", _profile(_picture_body(1_000_000))
     yield "read a request: a new head", _request(known=False)
     yield "read a request: the head of the last one", _request(known=True)
     yield "read an answer: a new head", _answer(known=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import msgspec
 from benchmarks.macro.processes import ROOT, CannotRun
 from benchmarks.macro.report import machine, now
 from benchmarks.peers.documents import write_documents
-from benchmarks.peers.proxies import PROXIES, Recipe
+from benchmarks.peers.proxies import PROXIES, Recipe, raise_open_files
 from benchmarks.peers.results import Results
 from benchmarks.peers.runner import Runner
 from benchmarks.peers.tables import markdown
@@ -140,8 +139,7 @@ def _run(
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise CannotRun("two cores are needed: one for the proxy, one for the load")
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_open_files(arguments.streams)
     results = Results(
         at=now(),
         machine=machine(),

@@ -20,12 +20,12 @@ from benchmarks.peers.installs import installed, version
 
 import nexus
 
-__all__ = ["PROXIES", "Recipe", "Started", "most_streams"]
+__all__ = ["PROXIES", "Recipe", "Started", "most_streams", "raise_open_files"]
 
 _VLLM_ROUTER = "vllm-router==0.1.17"
 _SMG = "sglang-router==0.3.2"
 _LITELLM = "litellm[proxy]==1.106.2"
-_SPARE_FILES = 400
+_SPARE_FILES = 200
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +52,21 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     ready_s: float = 30.0
 
 
+def raise_open_files(streams: int) -> None:
+    """Lets this process, and all that it starts, have the files that so many streams take: beyond
+    the hard limit where the system lets it (root, mostly), else up to it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = max(hard, 2 * streams + _SPARE_FILES)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    except (OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def most_streams(wanted: int) -> int:
     """So many of them as the limit of open files allows: a stream takes two in a proxy."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return min(wanted, (hard - _SPARE_FILES) // 2 // 100 * 100)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return min(wanted, (files - _SPARE_FILES) // 2 // 100 * 100)
 
 
 def _said(command: list[str], pattern: str) -> str:

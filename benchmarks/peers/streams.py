@@ -51,6 +51,11 @@ class StreamCase:
         self._rounds = min(results.rounds, tier.rounds_max)
         self._seconds = results.seconds
         self._count = most_streams(count)
+        if self._count < count:
+            results.notes.append(
+                f"{count:,} streams: with the open files that this machine allows a process, "
+                f"{self._count:,} were measured"
+            )
         self._tier = tier
         self._running = running
         self._engine = engine

@@ -23,6 +23,7 @@ _RUST = ("vllm-router", "vllm-router-rr", "smg")
 _FULL_CORE = 0.9
 _P99_NEEDS = 300
 _OTHERS_SHARE_MAX = 0.05
+_STREAMS = 10_000
 _NONE = "-"
 
 
@@ -187,14 +188,23 @@ def _memory_table(results: Results) -> str:
             row.append(f"{value:,.0f}" if value else _NONE)
         if most:
             one = results.streams[str(most)].get(name)
-            top = middle([figure.rss_mb for figure in one.figures]) if one else None
-            if one is None or top is None:
+            each_kb = _each_kb(results, name, one) if one else None
+            if one is None or each_kb is None:
                 row.append(_NONE)
             else:
-                each_kb = (top - memory.before_streams_mb) * 1024 / one.streams
-                row.append(f"{top:,.0f} ({each_kb:.1f})")
+                top = _one([figure.rss_mb for figure in one.figures], ",.0f")
+                row.append(f"{top} ({each_kb:.1f})")
         rows.append(row)
     return _table(titles, rows)
+
+
+def _each_kb(results: Results, name: str, one: Streams) -> float | None:
+    """What each stream takes in a proxy, kB."""
+    top = middle([figure.rss_mb for figure in one.figures])
+    memory = results.memory.get(name)
+    if top is None or memory is None:
+        return None
+    return (top - memory.before_streams_mb) * 1024 / one.streams
 
 
 def _start_table(results: Results) -> str:
@@ -276,7 +286,12 @@ def verdicts(results: Results) -> list[str]:
     many = results.streams.get("10000", {}).get("nexus")
     if many is not None:
         top = middle([figure.rss_mb for figure in many.figures])
-        aims.at_most(f"{many.streams:,} open streams, RSS", top, 200.0, " MB")
+        what = "10,000 open streams, RSS"
+        if top is not None and many.streams < _STREAMS:
+            # Of a machine that does not allow as many files: the rest at what each of these took.
+            top += (_STREAMS - many.streams) * (_each_kb(results, "nexus", many) or 0.0) / 1024
+            what += f" ({many.streams:,} measured)"
+        aims.at_most(what, top, 200.0, " MB")
         if many.void:
             aims.lines.append(f"- {many.streams:,} open streams: {len(many.void)} void: **missed**")
     for label, runs in results.starts.items():

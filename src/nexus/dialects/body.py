@@ -20,7 +20,9 @@ __all__ = ["add_field", "copy_field", "read_object", "replace_string", "replace_
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _colon = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*").match
-_ONCE = {"model": b'"model"', "stream": b'"stream"'}
+_member = re.compile(rb'[ \t\n\r]*[{,][ \t\n\r]*"([^"\\]*)"[ \t\n\r]*:[ \t\n\r]*').match
+_object_end = re.compile(rb"[ \t\n\r]*\}").match
+_ONCE = frozenset({"model", "stream"})
 _USUAL = frozenset(
     {
         *("model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens"),
@@ -70,23 +72,24 @@ def read_object(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 def _surely_once(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
-    """Whether it is cheap to see that neither name is repeated. ``False`` means: look closely."""
-    # A letter of either name that is written as an escape is one of \u0061 to \u0074.
-    if b"\\" in body and (b"\\u006" in body or b"\\u007" in body):
-        return False
+    """Whether it is cheap to see that neither name is repeated. ``False`` means: look closely.
+
+    Goes from member to member, past each value by the length of the one that was kept: a search
+    through a picture of a megabyte takes twenty times as long as comparing it with itself.
+    """
     if not _USUAL.issuperset(fields):
         for key in fields:
             if len(key) < 7 and key not in _ONCE and key.casefold() in _ONCE:
                 return False
-    for name, word in _ONCE.items():
-        if name in fields and body.count(word) != 1 and _outside(body, fields, word) != 1:
+    at = 0
+    for _ in fields:
+        found = _member(body, at)
+        raw = fields.get(found[1].decode()) if found is not None else None
+        if found is None or raw is None or not body.startswith(raw, found.end()):
             return False
-    return True
-
-
-def _outside(body: bytes, fields: dict[str, msgspec.Raw], word: bytes) -> int:
-    """How often ``word`` stands in ``body`` outside the values that were kept."""
-    return body.count(word) - sum(bytes(raw).count(word) for raw in fields.values())
+        at = found.end() + len(raw)
+    # As many members as names, and no more: each name stands there once.
+    return _object_end(body, at) is not None
 
 
 def _refuse_repeated(body: bytes) -> None:

@@ -7,7 +7,6 @@ engines answer in half a dozen shapes of their own (a bare string, SGLang's flat
 
 from __future__ import annotations
 
-import html
 import re
 from http import HTTPStatus
 from typing import Any
@@ -158,6 +157,8 @@ def _message(document: Any, body: bytes, content_type: str) -> str:
 
 
 def _html_text(page: str) -> str:
+    import html  # with all names of characters; few engines ever answer with a page
+
     page = page[:_MESSAGE_BYTES_MAX]
     title = _title(page)
     text = title[1] if title and title[1].strip() else _tag.sub(" ", _hidden.sub(" ", page))

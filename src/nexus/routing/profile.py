@@ -40,6 +40,9 @@ _NEUTRAL_BYTES_MAX = 64
 _TOKEN_ID_BYTES = 4
 """What one token id of a prompt weighs; the learned ratio starts at 4 bytes per token."""
 
+_USUAL_BYTES_MAX = 12 * 1024
+"""Beyond this, to search a usual body for names takes longer than to read it the long way."""
+
 
 class BodyView:
     """The request body as edits need it, read when one is made.
@@ -111,7 +114,7 @@ def read_profile(
     ``read_object`` refuses, for a ``model`` that is not a non-empty string, a ``stream`` that is
     neither boolean nor null, and for required ``messages`` that are missing or no list.
     """
-    if requires_messages:
+    if requires_messages and len(body) <= _USUAL_BYTES_MAX:
         usual = _read_usual(body)
         if usual is not None:
             return _usual_profile(usual, body, endpoint, pin)

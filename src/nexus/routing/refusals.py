@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from math import ceil
 
 from nexus.core.errors import ApiError
@@ -127,6 +126,8 @@ def _nearest(name: str, offered: Sequence[str]) -> list[str]:
     Anybody may ask for anything, and difflib takes up to half a millisecond for two long names: it
     is shown only the few that have most pairs of letters in common with ``name``.
     """
+    from difflib import get_close_matches  # only ever needed to refuse
+
     wanted = name[:_COMPARED_CHARS].casefold()
     pairs = _letter_pairs(wanted)
 

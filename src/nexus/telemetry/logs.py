@@ -4,8 +4,8 @@ One chain of processors for everything: our own loggers and what libraries say t
 library's ``logging`` leave by the same handler in the same shape. Finished calls do not come this
 way; they are the access log's (``telemetry/access.py``), which costs a tenth of it.
 
-structlog is imported when the first line is logged, not with this module: ``nexus --help`` and
-the data plane's start stay cheap.
+structlog is imported when the first line is logged, not with this module (``nexus --help`` stays
+cheap), and without rich, which only its pretty tracebacks would want (:func:`_load_structlog`).
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def configure_logging(
     root_level = _level(level)
     levels = {name: _level(value) for name, value in (component_levels or {}).items()}
 
+    _load_structlog()
     import structlog
 
     structlog.configure(**_structlog_settings(), logger_factory=structlog.stdlib.LoggerFactory())
@@ -180,6 +181,19 @@ def _colors(stream: object) -> bool:
     return is_pretty("auto", stream) and not os.environ.get("NO_COLOR")
 
 
+def _load_structlog() -> None:
+    """Imports structlog without rich: it takes that along where it finds it, 70 modules and 4 MB
+    for tracebacks that are never drawn here, and does without where it does not. For a moment
+    there is no rich, said as the import system has it said; for everybody else it stays."""
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog  # noqa: F401
+    finally:
+        del sys.modules["rich"]
+
+
 def _shared_processors() -> list[Processor]:
     """What every line passes, ours and the libraries'."""
     import structlog
@@ -195,6 +209,7 @@ def _shared_processors() -> list[Processor]:
 
 def _bind(stdlib: logging.Logger) -> Any:
     """A structlog logger that hands its lines to ``stdlib``'s handlers."""
+    _load_structlog()
     import structlog
 
     return structlog.wrap_logger(stdlib, **_structlog_settings())

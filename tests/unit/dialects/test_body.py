@@ -166,6 +166,10 @@ def test_what_is_accepted_is_json_and_what_is_refused_is_400(body: bytes) -> Non
         '{"model":"a","stream":true,"\u017ftream":false}'.encode(),
         rb'{"Stream":true,"\u0053tream":false}',
         rb'{"model":"\ud800","model":"b"}',
+        b'{"model":12,"model":1}',
+        b'{"x":1,"model":"a","x":1,"model":"a"}',
+        b'{"stream" : true , "x":[1], "model":"a","x":[1], "stream" : true }',
+        b'{"model":"a","picture":"%b","model":"a"}' % (b"iVBOR/+=" * 10_000),
     ],
 )
 def test_model_or_stream_twice_is_refused(body: bytes) -> None:
@@ -183,6 +187,8 @@ def test_model_or_stream_twice_is_refused(body: bytes) -> None:
         rb'{"model":"a","text":"\u006d\u006f"}',
         b'{"model":"a","a\\"model":2,"models":3,"stream_options":{"stream":1}}',
         b'{"model":"a","x":1,"x":2}',
+        b'{"model":"a","x":12,"x":1}',
+        b' { "x" : "},{" , "model" : "a" , "stream" : true } ',
     ],
 )
 def test_the_words_elsewhere_are_no_repetition(body: bytes) -> None:

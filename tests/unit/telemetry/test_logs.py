@@ -197,6 +197,16 @@ def test_structlog_is_imported_with_the_first_line() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_structlog_comes_without_rich() -> None:
+    """Rich would be most of what a log costs to start; everybody else can still have it."""
+    code = (
+        "import sys; from nexus.telemetry.logs import configure_logging; configure_logging();"
+        "loaded = any(name.partition('.')[0] == 'rich' for name in sys.modules);"
+        "import rich.console; sys.exit(loaded)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_printable_leaves_good_text_alone() -> None:
     """Only what cannot be printed is escaped."""
     assert printable("llama3:8b ü→") == "llama3:8b ü→"
