@@ -27,9 +27,7 @@ _PRIVATE: tuple[Network, ...] = tuple(
         "fe80::/10",  # RFC 4291 § 2.5.6
     )
 )
-_METADATA = frozenset(
-    ip_address(text).packed for text in ("169.254.169.254", "fd00:ec2::254")
-)
+_METADATA = frozenset(ip_address(text).packed for text in ("169.254.169.254", "fd00:ec2::254"))
 """Where clouds answer with the machine's own secrets, whatever the scope: never a server of
 models."""
 
