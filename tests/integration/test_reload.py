@@ -66,6 +66,29 @@ async def test_a_key_file_that_is_named_now_is_no_change_of_a_file(file: Path) -
             )
 
 
+async def test_a_key_file_that_comes_later_is_read(file: Path) -> None:
+    """A configuration that was refused for its key file is taken when that is there; and told to be
+    refused once, not at each look."""
+    async with FakeEngine(name="a") as a, FakeEngine(name="b") as b:
+        write(file, table(a))
+        key = file.parent / "key"
+        async with reloading(file, interval_s=0.02) as run:
+            reloads, reloader = run.gateway.metrics.reloads, run.gateway.reloader
+            assert reloader is not None
+            write(file, table(a), table(b, api_key_file="key"))
+            await eventually(lambda: reloads["rejected"], "it is refused")
+            assert reloader._mark() == reloader._seen
+            assert list(run.gateway.store.snapshot.backends) == ["a"]
+            key.touch()
+            await eventually(lambda: reloads["rejected"] == 2, "an empty one is no better")
+            key.write_text("secret-key")
+            await run.healthy("a")
+            await eventually(lambda: "b" in run.gateway.store.snapshot.backends, "b is known")
+            assert run.gateway.store.snapshot.backends["b"].spec.api_key == "secret-key"
+            assert reloads == {"applied": 1, "rejected": 2}
+            await run.healthy("b")
+
+
 async def test_backends_come_go_and_change(file: Path) -> None:
     """One added, one removed, one changed, one as it was, told in the answer."""
     async with FakeEngine(name="a") as a, FakeEngine(name="b") as b, FakeEngine(name="c") as c:
