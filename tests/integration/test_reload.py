@@ -11,6 +11,7 @@ import pytest
 
 from nexus.core.backend import BackendStatus, Source
 from nexus.demo.engine import FakeEngine
+from nexus.demo.faults import Fault
 from nexus.demo.profile import Speed
 from nexus.telemetry.events import Event
 from tests.harness import Running, chat, eventually, running, spec_of
@@ -171,6 +172,44 @@ async def test_exchanged_names(file: Path) -> None:
             assert all(backend.routable for backend in backends.values())
             await run.gateway.checker.probe_now("a")
             await run.gateway.checker.probe_now("b")
+
+
+QUICK = BASE + "[health_check]\ninterval_seconds = 0.1\ntimeout_seconds = 0.2\n"
+
+
+@pytest.mark.parametrize("names", [("z", "b"), ("b", "a")], ids=["another", "exchanged"])
+async def test_calls_at_a_backend_that_is_renamed_and_then_hangs(
+    file: Path, names: tuple[str, str]
+) -> None:
+    """They go elsewhere when it turns unhealthy, whatever it was called when they began; those at
+    the other backend stay there."""
+    async with FakeEngine(name="a") as a, FakeEngine(name="b") as b:
+        write(file, table(a), table(b), base=QUICK)
+        async with reloading(file) as run:
+            for engine in (a, b):
+                engine.faults.set(Fault.STALL)
+            calls = [
+                asyncio.create_task(
+                    run.client.post(
+                        "/v1/chat/completions", json=chat(), headers={"x-nexus-pin": "b"}
+                    )
+                )
+            ]
+            await eventually(lambda: b.in_flight == 1, "one is at b")
+            run.gateway.store.drain("b")
+            calls.append(asyncio.create_task(ask(run)))
+            await eventually(lambda: a.in_flight == 1, "another one is at a")
+            run.gateway.store.resume("b")
+            write(file, table(a, names[0]), table(b, names[1]), base=QUICK)
+            await reload(run)
+            b.faults.set(Fault.STALL, delay_s=0.01)  # those to come are answered
+            a.faults.set(Fault.STALL, health=True)
+            answer = await calls[1]
+            # Who has exchanged its name with where it would go to finds nobody else; it is told.
+            assert answer.status_code == (200 if names[0] == "z" else 502)
+            assert b.in_flight == 1
+            calls[0].cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def test_a_broken_file_changes_nothing(file: Path) -> None:
