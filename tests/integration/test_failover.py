@@ -18,7 +18,8 @@ from nexus.demo.engine import FakeEngine
 from nexus.demo.faults import Fault
 from nexus.demo.profile import Speed
 from tests.harness import Running, chat, eventually, raw, running, spec_of
-from tests.integration.scripted import Scripted, plain, playing
+from tests.integration.scripted import Scripted, Talk, head, plain, playing
+from tests.torture.told import CODED
 
 PATH = "/v1/chat/completions"
 
@@ -290,6 +291,33 @@ async def test_other_client_errors_are_relayed(status: int, stream: bool) -> Non
         live = both.gateway.gateway.store.live("bad")
         assert live.consecutive_failures == 0
         assert both.gateway.records[-1].outcome is Outcome.CLIENT_ERROR
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("status", ["500 Oops", "400 Bad"])
+async def test_an_error_without_end_is_cut(status: str, stream: bool) -> None:
+    """Its status and beginning say enough: failed over or relayed at once, nobody waits for its
+    end, and its connection is not used again."""
+
+    async def endless(talk: Talk) -> None:
+        await talk.write(head("content-type: text/html", CODED, status=status))
+        while True:  # until the connection is cut
+            await talk.write(b"ffff\r\n" + b"x" * 0xFFFF + b"\r\n")
+
+    async with (
+        Scripted(endless, name="endless") as upstream,
+        FakeEngine(name="good") as good,
+        running(upstream.spec(priority=1), spec_of(good, priority=90)) as gateway,
+    ):
+        answer = await gateway.client.post(PATH, json=chat("demo-model", stream=stream))
+        if status.startswith("500"):
+            assert (answer.status_code, answer.headers["x-nexus-backend"]) == (200, "good")
+        else:
+            assert answer.status_code == 400
+            assert answer.json()["error"]["message"].startswith("xxx")
+            assert not good.calls
+        plane = gateway.gateway.plane
+        await eventually(lambda: plane.pooled("endless")[0] == 0, "the connection is cut")
 
 
 async def test_redirects_are_no_answers() -> None:
