@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,28 @@ async def test_a_broken_file_changes_nothing(file: Path) -> None:
             assert run.gateway.store.snapshot is before
             assert (await ask(run)).is_success
             assert run.gateway.metrics.reloads["rejected"] == 1
+
+
+async def test_a_pipe_in_the_place_of_the_file_stops_nobody(file: Path) -> None:
+    """Its reader would wait for a writer: it is not read, neither to reload nor to save, and said
+    to be what it is."""
+    async with FakeEngine(name="a") as a:
+        write(file, table(a))
+        async with reloading(file, interval_s=0.02) as run:
+            file.unlink()
+            os.mkfifo(file)
+            async with asyncio.timeout(10):
+                await eventually(lambda: run.gateway.metrics.reloads["rejected"], "it is refused")
+                answer = await run.client.post(RELOAD)
+                saved = await run.client.patch(f"{BACKENDS}/a", json={"priority": 3, "save": True})
+            assert answer.status_code == saved.status_code == 422
+            assert "is a pipe or device" in answer.json()["error"]["message"]
+            assert (await ask(run)).is_success
+            write(file, table(a, priority=7))
+            await eventually(
+                lambda: run.gateway.store.snapshot.backends["a"].spec.priority == 7,
+                "a file is read again",
+            )
 
 
 async def test_a_file_that_is_gone_changes_nothing(file: Path) -> None:

@@ -82,6 +82,7 @@ class Reloader:
         async with self._lock:
             self._seen = mark = self._mark()
             try:
+                self._refuse_pipe()
                 loaded = await asyncio.to_thread(self._source.load)
                 self._refuse_other_file(loaded)
                 diff = self._adopt(loaded)
@@ -97,6 +98,7 @@ class Reloader:
         """Edits the file and applies what it holds then. Raises ``EditError`` and
         :class:`ConfigError`: nothing was written."""
         async with self._lock:
+            self._refuse_pipe()
             loaded = await asyncio.to_thread(self._source.save, edit, self._plan)
             diff = self._adopt(loaded)
             self._awaited = ()
@@ -116,6 +118,12 @@ class Reloader:
 
     def _plan(self, loaded: Loaded) -> FleetPlan:
         return plan_of(self._gateway, loaded)
+
+    def _refuse_pipe(self) -> None:
+        """Whoever reads one waits for its writer, and the end of the process for whoever reads."""
+        if not self._source.stands_still():
+            message = "is a pipe or device, which is read once: what was read stays in force"
+            raise ConfigError([Problem(source=str(self._source.find()), message=message)])
 
     def _refuse_other_file(self, loaded: Loaded) -> None:
         """A file that is gone is an accident, not the wish to run without a configuration."""
