@@ -120,7 +120,7 @@ def _run_fields(data: bytes) -> None:
             told, requested_headers=told, methods=("GET",))):  # fmt: skip
             assert _clean(line_name.encode() + line.encode("latin-1", "replace"))
         if name == b"host" and host_allowed(told, (), ()):
-            host = urlsplit(f"http://{told}").hostname or ""
+            host = urlsplit(f"http://{told}").hostname or ""  # raises: what passes is a URL's host
             assert not host.rstrip(".").endswith(("example", ".com")), told
     access = {"peer": "192.0.2.1", "headers": text, "allowed_hosts": (), "own_names": ()}
     refusal = check_access(admin_key="", **access)  # type: ignore[arg-type]

@@ -18,7 +18,8 @@ from nexus.demo.engine import FakeEngine
 from nexus.demo.faults import Fault
 from nexus.demo.profile import Speed
 from tests.harness import Running, chat, eventually, raw, running, spec_of
-from tests.integration.scripted import Scripted, plain, playing
+from tests.integration.scripted import Scripted, Talk, head, plain, playing
+from tests.torture.told import CODED
 
 PATH = "/v1/chat/completions"
 
@@ -61,45 +62,100 @@ def whole_stream(answer: httpx.Response) -> bool:
 
 # --- the table of faults (architecture § 1) -----------------------------------------------------
 
-ROWS: list[tuple[str, Fault, dict[str, Any]]] = [
-    ("refused", Fault.REFUSE, {}),
-    ("closed-on-accept", Fault.CLOSE_ON_ACCEPT, {}),
-    ("closed", Fault.CLOSE_BEFORE_HEAD, {}),
-    ("reset", Fault.RESET_BEFORE_HEAD, {}),
-    ("500", Fault.STATUS, {"status": 500}),
-    ("503", Fault.STATUS, {"status": 503}),
-    ("429", Fault.STATUS, {"status": 429}),
-    ("garbage", Fault.GARBAGE, {}),
-    ("not-http", Fault.NOT_HTTP, {}),
-    ("huge-head", Fault.HUGE_HEAD, {}),
-    ("loading", Fault.LOADING, {}),
-    ("200-error-body", Fault.ERROR_BODY_200, {}),
-    ("head-then-dies", Fault.RESET_AFTER_HEAD, {}),
-    ("error-event-first", Fault.ERROR_EVENT_FIRST, {}),
-    ("half-an-answer", Fault.CLOSE_AFTER_EVENTS, {"after_events": 0}),
-    ("1xx-flood", Fault.INFORMATIONAL, {}),
+ROWS: list[tuple[str, Fault, dict[str, Any], str, int]] = [
+    ("refused", Fault.REFUSE, {}, "connect_failed", 0),
+    ("closed-on-accept", Fault.CLOSE_ON_ACCEPT, {}, "connect_failed", 0),
+    ("closed", Fault.CLOSE_BEFORE_HEAD, {}, "connection_lost", 0),
+    ("reset", Fault.RESET_BEFORE_HEAD, {}, "connection_lost", 0),
+    ("500", Fault.STATUS, {"status": 500}, "error_status", 500),
+    ("503", Fault.STATUS, {"status": 503}, "overloaded", 503),
+    ("429", Fault.STATUS, {"status": 429}, "overloaded", 429),
+    ("garbage", Fault.GARBAGE, {}, "invalid_response", 0),
+    ("not-http", Fault.NOT_HTTP, {}, "invalid_response", 0),
+    ("huge-head", Fault.HUGE_HEAD, {}, "invalid_response", 0),
+    ("loading", Fault.LOADING, {}, "loading", 503),
+    ("200-error-body", Fault.ERROR_BODY_200, {}, "error_event", 500),
+    ("head-then-dies", Fault.RESET_AFTER_HEAD, {}, "connection_lost", 0),
+    ("error-event-first", Fault.ERROR_EVENT_FIRST, {}, "error_event", 500),
+    ("half-an-answer", Fault.CLOSE_AFTER_EVENTS, {"after_events": 0}, "connection_lost", 0),
+    ("1xx-flood", Fault.INFORMATIONAL, {}, "invalid_response", 0),
 ]
+"""Name, what the bad backend does, and what the attempt there comes to: outcome and status."""
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["in-turn", "at-once"])
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-@pytest.mark.parametrize(("fault", "order"), [row[1:] for row in ROWS], ids=[r[0] for r in ROWS])
+@pytest.mark.parametrize(
+    ("fault", "order", "outcome", "status"), [row[1:] for row in ROWS], ids=[r[0] for r in ROWS]
+)
 async def test_a_misbehaving_backend_costs_no_call(
-    fault: Fault, order: dict[str, Any], stream: bool
+    fault: Fault, order: dict[str, Any], outcome: str, status: int, stream: bool, at_once: bool
 ) -> None:
-    """With one of two backends at fault, none of twelve requests fails."""
+    """With one of two backends at fault, none of twelve requests fails; it was tried, and did what
+    the row says."""
     async with duo() as both:
         both.bad.faults.set(fault, **order)
-        tried = both.bad.requests_seen + both.bad.connections_opened
-        for _ in range(12):
-            answer = await both.ask(stream=stream)
+        if at_once:
+            answers = await asyncio.gather(*(both.ask(stream=stream) for _ in range(12)))
+        else:
+            answers = [await both.ask(stream=stream) for _ in range(12)]
+        for answer in answers:
             assert whole_stream(answer) if stream else answer.status_code == 200, answer.text
             assert answer.headers["x-nexus-backend"] == "good"
         assert len(both.good.calls) == 12
-        if fault is not Fault.REFUSE:
-            assert both.bad.requests_seen + both.bad.connections_opened > tried
+        await both.gateway.settled()
         records = both.gateway.records
-        assert all(record.outcome is Outcome.OK for record in records)
-        assert [one.backend for one in records[0].attempts] == ["bad", "good"]
+        assert [record.outcome for record in records] == [Outcome.OK] * 12
+        if fault is Fault.ERROR_EVENT_FIRST and not stream:
+            outcome = "error_status"  # a plain 500 then
+        there = [one for record in records for one in record.attempts if one.backend == "bad"]
+        assert (there[0].outcome, there[0].status) == (outcome, status)
+        assert {one.outcome for one in there} <= {outcome, "backend_lost"}
+        for record in records:
+            assert [one.backend for one in record.attempts] in (["bad", "good"], ["good"])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.RESET_AFTER_EVENTS,
+        Fault.CLOSE_AFTER_EVENTS,
+        Fault.END_AFTER_EVENTS,
+        Fault.TRUNCATED_CHUNK,
+        Fault.VANISH_AFTER_EVENTS,
+    ],
+)
+async def test_half_a_plain_answer_costs_no_call(fault: Fault) -> None:
+    """A plain answer is held until it is whole: wherever it breaks off, another backend's comes."""
+    async with duo() as both:
+        both.bad.faults.set(fault)
+        for _ in range(12):
+            answer = await both.ask()
+            assert (answer.status_code, answer.headers["x-nexus-backend"]) == (200, "good")
+            assert answer.json()["choices"][0]["finish_reason"] == "stop"
+        assert [one.backend for one in both.gateway.records[0].attempts] == ["bad", "good"]
+
+
+ODD = (
+    b'{ "temperature":1.0,"model" : "demo-model","seed":12345678901234567890123,"x-unknown":'
+    b'{"b":1E+5,"a":-0.0,"\\u00e9":null},\n"messages":[{"role":"assistant","content":null,'
+    b'"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\\"a\\":1.0}"}'
+    b'}]},{"role":"user","content":"\\ud83d\\ude00 \\/","name":null}],"stop":"a","top_p":1e-1,'
+    b'"stream":%b , "user":null}'
+)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_a_request_that_fails_over_is_the_same_byte_for_byte(stream: bool) -> None:
+    """Unknown fields, ``content: null``, number spelling, order, spacing: each backend is sent what
+    the client wrote."""
+    body = ODD % (b"true" if stream else b"false")
+    async with duo() as both:
+        both.bad.faults.set(Fault.STATUS, status=500)
+        answer = await both.gateway.client.post(PATH, content=body)
+        assert (answer.status_code, answer.headers["x-nexus-attempts"]) == (200, "2")
+        assert [call.body for call in both.bad.calls] == [body]
+        assert [call.body for call in both.good.calls] == [body]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +238,7 @@ async def test_well_again_a_backend_is_back_in_use(stream: bool) -> None:
             both.bad.faults.set(fault, **order)
             for _ in range(8):  # enough to open its breaker
                 assert (await both.ask(stream=stream)).headers["x-nexus-backend"] == "good"
+            assert both.gateway.records[0].attempts[0].backend == "bad"
             both.bad.faults.clear()
             end_s = monotonic() + 15.0
             while (answer := await both.ask(stream=stream)).headers["x-nexus-backend"] != "bad":
@@ -189,7 +246,7 @@ async def test_well_again_a_backend_is_back_in_use(stream: bool) -> None:
                 assert monotonic() < end_s, f"after {fault} it is not back in use"
                 await asyncio.sleep(0.05)
 
-    await asyncio.gather(*(after(fault, order) for _, fault, order in ROWS))
+    await asyncio.gather(*(after(fault, order) for _, fault, order, _, _ in ROWS))
 
 
 async def test_a_backend_that_is_back_serves_again() -> None:
@@ -234,6 +291,33 @@ async def test_other_client_errors_are_relayed(status: int, stream: bool) -> Non
         live = both.gateway.gateway.store.live("bad")
         assert live.consecutive_failures == 0
         assert both.gateway.records[-1].outcome is Outcome.CLIENT_ERROR
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("status", ["500 Oops", "400 Bad"])
+async def test_an_error_without_end_is_cut(status: str, stream: bool) -> None:
+    """Its status and beginning say enough: failed over or relayed at once, nobody waits for its
+    end, and its connection is not used again."""
+
+    async def endless(talk: Talk) -> None:
+        await talk.write(head("content-type: text/html", CODED, status=status))
+        while True:  # until the connection is cut
+            await talk.write(b"ffff\r\n" + b"x" * 0xFFFF + b"\r\n")
+
+    async with (
+        Scripted(endless, name="endless") as upstream,
+        FakeEngine(name="good") as good,
+        running(upstream.spec(priority=1), spec_of(good, priority=90)) as gateway,
+    ):
+        answer = await gateway.client.post(PATH, json=chat("demo-model", stream=stream))
+        if status.startswith("500"):
+            assert (answer.status_code, answer.headers["x-nexus-backend"]) == (200, "good")
+        else:
+            assert answer.status_code == 400
+            assert answer.json()["error"]["message"].startswith("xxx")
+            assert not good.calls
+        plane = gateway.gateway.plane
+        await eventually(lambda: plane.pooled("endless")[0] == 0, "the connection is cut")
 
 
 async def test_redirects_are_no_answers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from nexus.core.backend import BackendStatus, Source
 from nexus.demo.engine import FakeEngine
+from nexus.demo.faults import Fault
 from nexus.demo.profile import Speed
 from nexus.telemetry.events import Event
 from tests.harness import Running, chat, eventually, running, spec_of
@@ -64,6 +66,29 @@ async def test_a_key_file_that_is_named_now_is_no_change_of_a_file(file: Path) -
                 lambda: run.gateway.store.snapshot.backends["a"].spec.api_key == "another-key!",
                 "the key file is watched",
             )
+
+
+async def test_a_key_file_that_comes_later_is_read(file: Path) -> None:
+    """A configuration that was refused for its key file is taken when that is there; and told to be
+    refused once, not at each look."""
+    async with FakeEngine(name="a") as a, FakeEngine(name="b") as b:
+        write(file, table(a))
+        key = file.parent / "key"
+        async with reloading(file, interval_s=0.02) as run:
+            reloads, reloader = run.gateway.metrics.reloads, run.gateway.reloader
+            assert reloader is not None
+            write(file, table(a), table(b, api_key_file="key"))
+            await eventually(lambda: reloads["rejected"], "it is refused")
+            assert reloader._mark() == reloader._seen
+            assert list(run.gateway.store.snapshot.backends) == ["a"]
+            key.touch()
+            await eventually(lambda: reloads["rejected"] == 2, "an empty one is no better")
+            key.write_text("secret-key")
+            await run.healthy("a")
+            await eventually(lambda: "b" in run.gateway.store.snapshot.backends, "b is known")
+            assert run.gateway.store.snapshot.backends["b"].spec.api_key == "secret-key"
+            assert reloads == {"applied": 1, "rejected": 2}
+            await run.healthy("b")
 
 
 async def test_backends_come_go_and_change(file: Path) -> None:
@@ -150,6 +175,44 @@ async def test_exchanged_names(file: Path) -> None:
             await run.gateway.checker.probe_now("b")
 
 
+QUICK = BASE + "[health_check]\ninterval_seconds = 0.1\ntimeout_seconds = 0.2\n"
+
+
+@pytest.mark.parametrize("names", [("z", "b"), ("b", "a")], ids=["another", "exchanged"])
+async def test_calls_at_a_backend_that_is_renamed_and_then_hangs(
+    file: Path, names: tuple[str, str]
+) -> None:
+    """They go elsewhere when it turns unhealthy, whatever it was called when they began; those at
+    the other backend stay there."""
+    async with FakeEngine(name="a") as a, FakeEngine(name="b") as b:
+        write(file, table(a), table(b), base=QUICK)
+        async with reloading(file) as run:
+            for engine in (a, b):
+                engine.faults.set(Fault.STALL)
+            calls = [
+                asyncio.create_task(
+                    run.client.post(
+                        "/v1/chat/completions", json=chat(), headers={"x-nexus-pin": "b"}
+                    )
+                )
+            ]
+            await eventually(lambda: b.in_flight == 1, "one is at b")
+            run.gateway.store.drain("b")
+            calls.append(asyncio.create_task(ask(run)))
+            await eventually(lambda: a.in_flight == 1, "another one is at a")
+            run.gateway.store.resume("b")
+            write(file, table(a, names[0]), table(b, names[1]), base=QUICK)
+            await reload(run)
+            b.faults.set(Fault.STALL, delay_s=0.01)  # those to come are answered
+            a.faults.set(Fault.STALL, health=True)
+            answer = await calls[1]
+            # Who has exchanged its name with where it would go to finds nobody else; it is told.
+            assert answer.status_code == (200 if names[0] == "z" else 502)
+            assert b.in_flight == 1
+            calls[0].cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+
 async def test_a_broken_file_changes_nothing(file: Path) -> None:
     """422 with every problem and its line; the old configuration goes on, and is told."""
     async with FakeEngine(name="a") as a:
@@ -167,6 +230,28 @@ async def test_a_broken_file_changes_nothing(file: Path) -> None:
             assert run.gateway.store.snapshot is before
             assert (await ask(run)).is_success
             assert run.gateway.metrics.reloads["rejected"] == 1
+
+
+async def test_a_pipe_in_the_place_of_the_file_stops_nobody(file: Path) -> None:
+    """Its reader would wait for a writer: it is not read, neither to reload nor to save, and said
+    to be what it is."""
+    async with FakeEngine(name="a") as a:
+        write(file, table(a))
+        async with reloading(file, interval_s=0.02) as run:
+            file.unlink()
+            os.mkfifo(file)
+            async with asyncio.timeout(10):
+                await eventually(lambda: run.gateway.metrics.reloads["rejected"], "it is refused")
+                answer = await run.client.post(RELOAD)
+                saved = await run.client.patch(f"{BACKENDS}/a", json={"priority": 3, "save": True})
+            assert answer.status_code == saved.status_code == 422
+            assert "is a pipe or device" in answer.json()["error"]["message"]
+            assert (await ask(run)).is_success
+            write(file, table(a, priority=7))
+            await eventually(
+                lambda: run.gateway.store.snapshot.backends["a"].spec.priority == 7,
+                "a file is read again",
+            )
 
 
 async def test_a_file_that_is_gone_changes_nothing(file: Path) -> None:

@@ -104,6 +104,9 @@ FRAMING = {
             "extensions": coded(chunked(BODY, extension=b';a=b;c="d;e"')),
             "trailers": coded(chunked(BODY, trailers=b"x-t: smuggled\r\nset-cookie: a=b\r\n")),
             "5000 trailers": coded(chunked(BODY, trailers=b"x: 1\r\n" * 5000)),
+            "a size in capitals, zeros before": coded(
+                b"%020X\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+            ),
             "a last chunk of many zeros": coded(chunked(BODY, end=b"00000000")),
         },
     ),
@@ -145,6 +148,9 @@ CHUNKS = failing(
             "size empty": b"\r\na\r\n0\r\n\r\n",
             "size with a space before": b" 1\r\na\r\n0\r\n\r\n",
             "size of 17 digits": b"1" + b"0" * 16 + b"\r\n" + BODY,
+            "size of 20 digits": b"f%019x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
+            "size of 2**64 and the body's": b"%x\r\n%b\r\n0\r\n\r\n" % (2**64 + len(BODY), BODY),
+            "size with a space behind": b"%x \r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
             "size with NUL": b"1\x00\r\na\r\n0\r\n\r\n",
             "size that ends in LF": b"%x\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
             "size that is too small": b"5\r\n" + BODY + b"\r\n0\r\n\r\n",

@@ -36,6 +36,13 @@ def _hops() -> dict[str, Case]:
             head(POST, b"Content-Length: 99999999", *h2c) + BODY, Refused(413), upgrade
         ),
         "websocket": Case(get(b"/livez", *socket), PAGE, upgrade, GET_TWIN),
+        "an upgrade to HTTP/2, and its preface": Case(
+            get(b"/livez", b"Connection: Upgrade", b"Upgrade: h2c", b"Connection: close")
+            + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            Answered(body=None, closes=True),
+            upgrade,
+            GET_TWIN,
+        ),
         "websocket call": Case(fields(*socket), Answered(), upgrade),
         "Upgrade without Connection": Case(fields(b"Upgrade: h2c"), Answered(), upgrade),
         "Connection without Upgrade": Case(fields(b"Connection: upgrade"), Answered(), upgrade),
@@ -76,6 +83,16 @@ def _hops() -> dict[str, Case]:
         ),
         "close in a list": Case(
             fields(b"Connection: keep-alive, CLOSE") + SECRET, Answered(closes=True), close
+        ),
+        "close, then keep-alive": Case(
+            fields(b"Connection: close", b"Connection: keep-alive") + SECRET,
+            Answered(closes=True),
+            close,
+        ),
+        "Connection names the coding": Case(
+            coded(b"Connection: transfer-encoding", CHUNKED),
+            Answered(),
+            "RFC 9110 § 7.6.1: ours are written anew",
         ),
         "close of a page": Case(
             get(b"/livez", b"Connection: close") + SECRET,
@@ -133,6 +150,15 @@ def _hops() -> dict[str, Case]:
         "Expect of HTTP/1.0": Case(
             head(old, LENGTH, b"Expect: 100-continue") + BODY, Answered(closes=True), rule
         ),
+        "Expect twice alike": Case(
+            fields(b"Expect: 100-continue", b"Expect: 100-continue"), Answered(continues=1), rule
+        ),
+        "Expect and close": Case(
+            fields(b"Expect: 100-continue", b"Connection: close") + SECRET,
+            Answered(closes=True, continues=1),
+            rule,
+        ),
+        "Expect with a parameter": Case(fields(b"Expect: 100-continue;q=1"), Refused(417), rule),
         "Expect something else": Case(fields(b"Expect: 200-ok"), Refused(417), rule),
         "Expect twice": Case(
             fields(b"Expect: 100-continue", b"Expect: 200-ok"), Refused(417), rule

@@ -37,6 +37,9 @@ def _both_framings() -> dict[str, Case]:
         "chunked without a space": coded(LENGTH, b"Transfer-Encoding:chunked"),
         "chunked in capitals": coded(LENGTH, b"TRANSFER-ENCODING: CHUNKED"),
         "chunked between fields": coded(LENGTH, b"X-A: 1", CHUNKED, b"X-B: 1"),
+        "chunked and length of HTTP/1.0": head(b"POST " + PATH + b" HTTP/1.0", CHUNKED, LENGTH)
+        + CODED,
+        "both under an Expect": coded(LENGTH, CHUNKED, b"Expect: 100-continue"),
         "xchunked and length": coded(LENGTH, b"Transfer-Encoding: xchunked", body=BODY),
         "identity and length": coded(LENGTH, b"Transfer-Encoding: identity", body=BODY),
         "empty coding and length": coded(LENGTH, b"Transfer-Encoding:", body=BODY),
@@ -57,6 +60,8 @@ def _lengths() -> dict[str, Case]:
         "two lengths alike": coded(LENGTH, LENGTH, body=BODY),
         "two lengths unlike": coded(LENGTH, b"Content-Length: 1", body=BODY),
         "two lengths, the first 0": coded(b"Content-Length: 0", LENGTH, body=SECRET),
+        "three lengths alike": coded(LENGTH, LENGTH, LENGTH, body=BODY),
+        "two lengths of HTTP/1.0": head(b"POST " + PATH + b" HTTP/1.0", LENGTH, LENGTH) + BODY,
         "two lengths apart": coded(LENGTH, b"X-A: 1", b"content-length: 0", body=BODY),
         "length, then an empty one": coded(LENGTH, b"Content-Length:", body=BODY),
         "length +": lengthy(b" +" + NUMBER),

@@ -59,6 +59,7 @@ def _bytes() -> dict[str, Case]:
     cases["a CRLF before the request"] = Case(
         b"\r\n" + whole, Answered(), "RFC 9112 § 2.2: at least one empty line is ignored"
     )
+    cases["50 CRLF before the request"] = Case(b"\r\n" * 50 + whole, Answered(), "the same")
     cases["high bytes in a value"] = Case(
         fields(b"X-A: caf\xc3\xa9 \xff"), Answered(), "RFC 9110 § 5.5: obs-text"
     )

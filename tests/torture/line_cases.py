@@ -130,6 +130,19 @@ def _lines() -> dict[str, Case]:
         "RFC 9110 § 9.3.2: no content",
         GET_TWIN,
     )
+    for value in (b"[::1]:80", b"[fe80::1%25eth0]", b"[fe80::1%br-a_b~.C]:80", b"a_b.c-d:80"):
+        cases[f"a Host of {value.decode()}"] = Case(
+            head(b"GET /livez HTTP/1.1", b"Host: " + value, host=False), PAGE, host, GET_TWIN
+        )
+    cases["absolute-form of an address"] = Case(
+        line(b"GET https://[::1]:80/livez HTTP/1.1"), PAGE, "RFC 9112 § 3.2.2", GET_TWIN
+    )
+    cases["a call without a length"] = Case(
+        head(POST),
+        Answered(status=400, body=None),
+        "RFC 9112 § 6.3: no body then",
+        GET_TWIN,
+    )
     cases["HEAD of a call"] = Case(
         head(b"HEAD " + PATH + b" HTTP/1.1"),
         Answered(status=405, body=None, headless=True),

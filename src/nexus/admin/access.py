@@ -26,7 +26,9 @@ __all__ = [
 
 # A proxy in front answers for everyone behind it: its own address says nothing of theirs.
 _PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
-_AUTHORITY = re.compile(r"(\[[0-9A-Za-z:.%_-]+\]|[^\s:/?#@\[\],\\]+)(?::([0-9]{1,5}))?")
+_AUTHORITY = re.compile(r"(\[[0-9A-Za-z:.%_~-]+\]|[^\s:/?#@\[\],\\]+)(?::([0-9]{1,5}))?")
+# RFC 3986 § 3.2.2. A zone is written %25eth0 (RFC 6874) or, by programs, %eth0; browsers send none.
+_IPV6_LITERAL = re.compile(r"\[([0-9a-f:.]+)(?:%[0-9a-z._~-]+)?\]")
 _TOKENS = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\s*,\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -123,7 +125,8 @@ def host_allowed(host: str, allowed_hosts: Collection[str], own_names: Collectio
         return False
     name, port = split
     if name.startswith("["):
-        return _ip(name[1:-1].partition("%")[0]) is not None
+        literal = _IPV6_LITERAL.fullmatch(name)
+        return literal is not None and isinstance(_ip(literal[1]), IPv6Address)
     if name == "localhost" or name.endswith(".localhost") or _ip(name) is not None:
         return True
     if any(name == _bare(own) for own in own_names):

@@ -75,7 +75,10 @@ def _named(text: str, origin: str) -> Address:
         address = parse_backend_url(text if "://" in text else f"http://{text}")
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=origin) from None
-    return Address(url=f"{address.scheme}://{address.authority}{address.base_path}")
+    authority = address.authority
+    if ":" in address.host:  # the zone of fe80::1%eth0 is for connecting, not for Host
+        authority = authority.replace(address.host.partition("%")[0], address.host, 1)
+    return Address(url=f"{address.scheme}://{authority}{address.base_path}")
 
 
 def _configured() -> Address:

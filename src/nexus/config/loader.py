@@ -21,7 +21,15 @@ from nexus.config.secrets import read_admin_key, read_backend_keys
 from nexus.config.specs import backend_spec
 from nexus.core.backend import BackendSpec
 
-__all__ = ["ConfigError", "Loaded", "Problem", "find_config", "load_config", "masked"]
+__all__ = [
+    "ConfigError",
+    "Loaded",
+    "Problem",
+    "find_config",
+    "key_files",
+    "load_config",
+    "masked",
+]
 
 FILE_NAME = "nexus.toml"
 
@@ -83,7 +91,7 @@ def load_config(
     admin_key = read_admin_key(config, env, found.report)
     keys = read_backend_keys(config, env, found.report)
     if problems or found.problems:
-        raise ConfigError([*found.problems, *problems])
+        raise ConfigError([*found.problems, *problems], key_files(config))
     return Loaded(
         config=config,
         path=file,
@@ -94,6 +102,11 @@ def load_config(
         ),
         admin_key=admin_key,
     )
+
+
+def key_files(config: Config) -> tuple[str, ...]:
+    """The files that backends' keys are read from."""
+    return tuple(one.api_key_file for one in config.backends if one.api_key_file)
 
 
 def find_config(

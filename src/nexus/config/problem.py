@@ -41,11 +41,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 class ConfigError(Exception):
     """The configuration cannot be used; ``problems`` has every reason, at least one, in the order
-    of the file's lines."""
+    of the file's lines. ``files`` are key files that it names, perhaps the reason."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], files: Iterable[str] = ()) -> None:
         ordered = sorted(problems, key=lambda problem: (problem.source, problem.line or 0))
         self.problems: tuple[Problem, ...] = tuple(ordered)
+        self.files = tuple(files)
         super().__init__(self.problems)
 
     def __str__(self) -> str:

@@ -353,7 +353,8 @@ class BackendConfig(_Section, frozen=True, kw_only=True):
     tls_ca: Annotated[
         str,
         Meta(
-            description="Certificate authority (PEM) to trust besides the system's.",
+            description="Certificate authority (PEM) to trust instead of the system's. Read again "
+            "when it changes.",
             examples=["ca.pem"],
         ),
     ] = ""

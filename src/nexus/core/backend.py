@@ -113,6 +113,9 @@ def parse_backend_url(url: str) -> BackendUrl:
         raise ValueError(f"URL {url!r} has no host")
     if port == 0:
         raise ValueError(f"URL {url!r}: port 0 is not an address")
+    address, zone, name = host.partition("%25")
+    if zone and name and ":" in address:
+        host = f"{address}%{name}"  # RFC 6874 § 2: how a URL writes the zone of fe80::1%eth0
     path = parts.path.rstrip("/")
     if path == "/v1" or path.endswith("/v1"):
         path = path[:-3].rstrip("/")

@@ -18,6 +18,10 @@ from enum import StrEnum
 __all__ = ["ApiError", "AttemptFailure", "FailureKind"]
 
 
+_NAME_CHARS_MAX = 200
+"""A made-up model name of megabytes is not sent back."""
+
+
 class ApiError(Exception):
     """An answer that says no, in OpenAI's terms.
 
@@ -65,6 +69,8 @@ class ApiError(Exception):
     def model_not_found(cls, model: str, available: Sequence[str]) -> ApiError:
         """404: nobody serves ``model``; ``available`` has the names to offer, nearest first."""
         hint = f"Available: {', '.join(available)}" if available else "No models available"
+        if len(model) > _NAME_CHARS_MAX:
+            model = f"{model[:_NAME_CHARS_MAX]}..."
         return cls(
             404,
             "invalid_request_error",

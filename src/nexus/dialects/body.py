@@ -14,7 +14,7 @@ from collections import Counter
 import msgspec
 
 from nexus.core.errors import ApiError
-from nexus.dialects.scan import JsonError, scan_members
+from nexus.dialects.scan import JsonError, Member, scan_members
 
 __all__ = ["add_field", "copy_field", "read_object", "replace_string", "replace_value"]
 
@@ -33,15 +33,17 @@ _USUAL = frozenset(
 """Names that need no closer look: no other spelling of ``model`` or ``stream`` is among them."""
 
 _SPACE = b" \t\n\r"
+_FIELDS_MAX = 10_000
+"""Nobody needs a hundred. Ten megabytes of tiny ones would take 200 MB, and seconds to compare."""
 
 
 def read_object(body: bytes) -> dict[str, msgspec.Raw]:
     """The members of the top-level object: decoded name → raw value (the last of a repeated name).
 
     Raises :class:`ApiError` 400, saying where, for what is not UTF-8, not JSON (RFC 8259: no NaN,
-    no Infinity), not an object, nested deeper than about a thousand levels, or has ``model`` or
-    ``stream`` twice under any spelling: engines fold case and take the last one, so that who checks
-    and who runs would differ.
+    no Infinity), not an object, nested deeper than about a thousand levels, has more than 10,000
+    members, or ``model`` or ``stream`` twice under any spelling: engines fold case and take the
+    last one, so that who checks and who runs would differ.
     """
     if not body.isascii():
         try:
@@ -58,8 +60,10 @@ def read_object(body: bytes) -> dict[str, msgspec.Raw]:
         except msgspec.DecodeError:
             fields = {
                 member.key: msgspec.Raw(body[member.start : member.end])
-                for member in scan_members(body)
+                for member in _members(body)
             }
+        if len(fields) > _FIELDS_MAX:
+            raise _too_many()
         if not _surely_once(body, fields):
             _refuse_repeated(body)
     except JsonError as error:
@@ -69,6 +73,17 @@ def read_object(body: bytes) -> dict[str, msgspec.Raw]:
     except RecursionError:
         raise ApiError.bad_request("Request body is nested too deeply.") from None
     return fields
+
+
+def _members(body: bytes) -> list[Member]:
+    members = scan_members(body, _FIELDS_MAX + 1)
+    if len(members) > _FIELDS_MAX:
+        raise _too_many()
+    return members
+
+
+def _too_many() -> ApiError:
+    return ApiError.bad_request(f"Request body has more than {_FIELDS_MAX} fields.")
 
 
 def _surely_once(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
@@ -93,7 +108,7 @@ def _surely_once(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
 
 
 def _refuse_repeated(body: bytes) -> None:
-    given = Counter(member.key.casefold() for member in scan_members(body))
+    given = Counter(member.key.casefold() for member in _members(body))
     for name in _ONCE:
         if given[name] > 1:
             raise ApiError.bad_request(

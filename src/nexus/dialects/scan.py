@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -67,8 +68,9 @@ def decode_value(raw: bytes | memoryview | msgspec.Raw) -> Any:
         return _decoder.decode(bytes(raw).decode())
 
 
-def scan_members(body: bytes) -> list[Member]:
-    """The members of the top-level object in order, repeated names included.
+def scan_members(body: bytes, at_most: int = sys.maxsize) -> list[Member]:
+    """The members of the top-level object in order, repeated names included; with ``at_most`` of
+    them the rest is not looked at.
 
     ``body`` must be valid UTF-8. Raises :class:`JsonError` and ``RecursionError``.
     """
@@ -91,6 +93,8 @@ def scan_members(body: bytes) -> list[Member]:
             start = _skip(text, at + 1)
             end = _value_end(text, start)
             members.append(Member(key, start, end))
+            if len(members) >= at_most:
+                return members
             at = _skip(text, end)
             if text.startswith("}", at):
                 break

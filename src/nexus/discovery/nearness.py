@@ -27,8 +27,9 @@ _PRIVATE: tuple[Network, ...] = tuple(
         "fe80::/10",  # RFC 4291 § 2.5.6
     )
 )
-_METADATA = frozenset({ip_address("169.254.169.254"), ip_address("fd00:ec2::254")})
-"""Where clouds answer with the machine's own secrets: never a server of models."""
+_METADATA = frozenset(ip_address(text).packed for text in ("169.254.169.254", "fd00:ec2::254"))
+"""Where clouds answer with the machine's own secrets, whatever the scope: never a server of
+models."""
 
 
 class Nearness(StrEnum):
@@ -47,7 +48,7 @@ class Nearness(StrEnum):
 def nearness(address: str) -> Nearness:
     """How near ``address`` is. Never raises: what is no IP literal is unusable."""
     ip = _parse(address)
-    if ip is None or ip.is_multicast or ip.is_unspecified or ip in _METADATA:
+    if ip is None or ip.is_multicast or ip.is_unspecified or ip.packed in _METADATA:
         return Nearness.UNUSABLE
     if ip.is_loopback:
         return Nearness.LOOPBACK

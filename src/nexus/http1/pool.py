@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from nexus.core.backend import BackendUrl
 from nexus.core.errors import AttemptFailure, FailureKind
 from nexus.http1.timers import Sweep
-from nexus.http1.tls import upstream_context
+from nexus.http1.tls import Trust
 from nexus.http1.tunnel import Proxy, open_tunnel
 from nexus.http1.upstream import AnswerMemo, UpstreamConnection
 from nexus.telemetry.histogram import Histogram
@@ -80,8 +80,7 @@ class Pool:
         "_idle_sweep",
         "_loop",
         "_proxy",
-        "_tls",
-        "_tls_error",
+        "_trust",
         "answers",
         "connect_timeout_s",
         "connects",
@@ -116,13 +115,7 @@ class Pool:
         self._dials: set[asyncio.Task[None]] = set()
         self._idle_sweep = Sweep(loop, min(0.5, max(0.01, idle_s / 10)), self._close_stale)
         self.answers = AnswerMemo()
-        self._tls: ssl.SSLContext | None = None
-        self._tls_error = ""
-        if address.tls:
-            try:
-                self._tls = upstream_context(ca_file=tls_ca, verify=tls_verify)
-            except OSError as error:
-                self._tls_error = f"tls_ca {tls_ca} cannot be used: {error}"
+        self._trust = Trust(tls_ca, tls_verify) if address.tls else None
 
     @property
     def idle(self) -> int:
@@ -198,8 +191,6 @@ class Pool:
     async def _connect(self, dial: Dial) -> None:
         began_s = monotonic()
         try:
-            if self._tls_error:
-                raise ssl.SSLError(1, self._tls_error)
             async with asyncio.timeout(self.connect_timeout_s or None):
                 connection = await self._open()
         except Exception as error:
@@ -236,13 +227,14 @@ class Pool:
 
     async def _open(self) -> UpstreamConnection:
         address = self._address
-        name = address.host.partition("%")[0] if self._tls is not None else None
+        tls = self._trust.context() if self._trust is not None else None
+        name = address.host.partition("%")[0] if tls is not None else None
         if self._proxy is None:
             _, connection = await self._loop.create_connection(
                 lambda: UpstreamConnection(self),
                 address.host,
                 address.port,
-                ssl=self._tls,
+                ssl=tls,
                 server_hostname=name,
             )
             return connection
@@ -250,9 +242,9 @@ class Pool:
         transport: asyncio.BaseTransport | None = await open_tunnel(
             self._loop, self._proxy, address
         )
-        if self._tls is not None:
+        if tls is not None:
             transport = await self._loop.start_tls(
-                cast(asyncio.Transport, transport), connection, self._tls, server_hostname=name
+                cast(asyncio.Transport, transport), connection, tls, server_hostname=name
             )
         else:
             cast(asyncio.Transport, transport).set_protocol(connection)

@@ -29,7 +29,7 @@ from nexus.http1.timers import DeadlineQueue, Sweep
 
 __all__ = ["ClientHandler", "HttpServer", "ServerConnection", "ServerLimits", "Service"]
 
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.%a-z]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BACKLOG_BYTES = 256 * 1024
 _READY_MAX = 64

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from nexus.core.backend import EngineTraits
 from nexus.core.call import Outcome, RequestProfile, RouteReason
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
-from nexus.core.live import BreakerState
+from nexus.core.live import BackendLive, BreakerState
 from nexus.dialects.body import copy_field, replace_string
 from nexus.dialects.errors import (
     error_event,
@@ -539,6 +539,10 @@ class Exchange:
             self.cut(Outcome.UPSTREAM_ERROR)
         else:
             self._answer_error(ApiError.internal(self.request_id))
+
+    def is_at(self, live: BackendLive) -> bool:
+        """Whether its attempt is at the backend with these figures, whatever that is called."""
+        return self._scored.candidate.live is live
 
     def on_backend_lost(self, failure: AttemptFailure) -> None:
         """The backend turned unhealthy: a call that is not committed goes elsewhere (§ 5.3)."""

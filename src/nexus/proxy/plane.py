@@ -12,6 +12,7 @@ from nexus.core.backend import Backend, BackendStatus, BackendUrl
 from nexus.core.call import Outcome
 from nexus.core.errors import ApiError, AttemptFailure, FailureKind
 from nexus.core.limits import Budget, TokenBucket
+from nexus.core.live import BackendLive
 from nexus.core.snapshot import Snapshot
 from nexus.dialects.errors import error_body
 from nexus.http1.headers import Headers, serialise_response
@@ -278,29 +279,29 @@ class DataPlane:
         turned unhealthy; links to backends that are gone close when idle."""
         before = self.snapshot
         self.snapshot = snapshot
-        for name, old in before.backends.items():
-            new = snapshot.backends.get(name)
-            if (
-                new is not None
-                and old.status is not BackendStatus.UNHEALTHY
-                and new.status is BackendStatus.UNHEALTHY
-                and name in self._links
-            ):
-                failure = AttemptFailure(
-                    FailureKind.BACKEND_LOST,
-                    f"turned unhealthy ({new.reason})",
-                    against_backend=False,
-                )
-                for exchange in list(self._links[name].active):
-                    try:
-                        exchange.on_backend_lost(failure)
-                    except Exception as error:
-                        exchange.on_crash(error)
+        for name, new in snapshot.backends.items():
+            if new.status is BackendStatus.UNHEALTHY and before.backends.get(name) is not new:
+                live = snapshot.live[name]
+                if _status(before, live) not in (None, BackendStatus.UNHEALTHY):
+                    self._leave(live, new.reason)
         for name in [name for name in self._links if name not in snapshot.backends]:
             link = self._links[name]
             link.pool.close_idle()
             if not link.active:  # else it is looked at again with the next snapshot
                 del self._links[name]
+
+    def _leave(self, live: BackendLive, reason: str) -> None:
+        """Ends the attempts at the backend with these figures: it may have been called otherwise,
+        and another one as it is called now, when they began."""
+        failure = AttemptFailure(
+            FailureKind.BACKEND_LOST, f"turned unhealthy ({reason})", against_backend=False
+        )
+        for link in list(self._links.values()):
+            for exchange in [one for one in link.active if one.is_at(live)]:
+                try:
+                    exchange.on_backend_lost(failure)
+                except Exception as error:
+                    exchange.on_crash(error)
 
     def change_limits(self, limits: PlaneLimits) -> None:
         """Other limits for the calls to come; those under way keep their own timeouts, and
@@ -350,6 +351,13 @@ class DataPlane:
         if link is None:
             return 0, 0, 0
         return link.pool.open, link.pool.idle, link.pool.opened_total
+
+
+def _status(snapshot: Snapshot, live: BackendLive) -> BackendStatus | None:
+    """That of the backend with these figures, ``None`` if there was none."""
+    return next(
+        (snapshot.backends[name].status for name, one in snapshot.live.items() if one is live), None
+    )
 
 
 def _endpoint(path: bytes) -> Endpoint | None:

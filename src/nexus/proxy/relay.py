@@ -55,10 +55,11 @@ class ErrorAnswer:
         self._size = 0
 
     def take(self, data: bytes, framed: bytes = b"") -> None:
-        """Keeps it, up to a bound."""
+        """Keeps it, up to a bound: what is longer says no more, and may never end."""
+        self._parts.append(data[: _ERROR_BYTES_MAX - self._size])
         self._size += len(data)
-        if self._size <= _ERROR_BYTES_MAX:
-            self._parts.append(data)
+        if self._size > _ERROR_BYTES_MAX:
+            self.end()
 
     def end(self) -> None:
         """The error is whole: relayed, or a failed attempt."""

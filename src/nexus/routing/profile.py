@@ -72,6 +72,8 @@ class BodyView:
         return bytes(self.fields["model"])
 
 
+_PARTS_MAX = 100_000
+"""No prompt has as many parts; ten megabytes of empty ones would hold up everybody for seconds."""
 _ABSENT = msgspec.Raw(b"null")
 
 
@@ -266,10 +268,12 @@ def _measure_messages(messages: Any) -> tuple[int, int]:
 
 
 def _measure(value: Any) -> tuple[int, int]:
-    """Bytes of text and number of images in a string, a part, a message, or lists of them."""
-    text_bytes = images = 0
+    """Bytes of text and number of images in a string, a part, a message, or lists of them: at least
+    so many, since what would take long to count is left out."""
+    text_bytes = images = seen = 0
     pending = [value]
-    while pending:
+    while pending and seen < _PARTS_MAX:
+        seen += 1
         item = pending.pop()
         if type(item) is str:
             text_bytes += _utf8_bytes(item)

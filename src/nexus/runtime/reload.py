@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nexus.config.diff import ConfigDiff, diff_configs, keep_unchangeable
-from nexus.config.loader import Loaded
+from nexus.config.loader import Loaded, key_files
 from nexus.config.problem import ConfigError, Problem
 from nexus.config.schema import LoggingConfig
 from nexus.runtime.fleet import FleetPlan, plan_fleet
@@ -57,6 +57,8 @@ class Reloader:
         self._log = get_logger("config")
         self._lock = asyncio.Lock()
         self._asked = asyncio.Event()
+        self._awaited: tuple[str, ...] = ()
+        """Key files of a configuration that was refused: with another of them it may be good."""
         self._seen = self._mark()
         self._task: asyncio.Task[None] | None = None
 
@@ -80,15 +82,15 @@ class Reloader:
         async with self._lock:
             self._seen = mark = self._mark()
             try:
+                self._refuse_pipe()
                 loaded = await asyncio.to_thread(self._source.load)
                 self._refuse_other_file(loaded)
                 diff = self._adopt(loaded)
             except ConfigError as error:
+                self._watch_for(error.files, mark)
                 self._failed(error, trigger)
                 raise
-            # A key file that is named only now has not changed since it was read.
-            before = dict(mark)
-            self._seen = tuple((path, before.get(path, state)) for path, state in self._mark())
+            self._watch_for((), mark)
             self._tell(diff, trigger)
             return diff
 
@@ -96,8 +98,10 @@ class Reloader:
         """Edits the file and applies what it holds then. Raises ``EditError`` and
         :class:`ConfigError`: nothing was written."""
         async with self._lock:
+            self._refuse_pipe()
             loaded = await asyncio.to_thread(self._source.save, edit, self._plan)
             diff = self._adopt(loaded)
+            self._awaited = ()
             self._seen = self._mark()
             self._tell(diff, "saved")
             return diff
@@ -114,6 +118,12 @@ class Reloader:
 
     def _plan(self, loaded: Loaded) -> FleetPlan:
         return plan_of(self._gateway, loaded)
+
+    def _refuse_pipe(self) -> None:
+        """Whoever reads one waits for its writer, and the end of the process for whoever reads."""
+        if not self._source.stands_still():
+            message = "is a pipe or device, which is read once: what was read stays in force"
+            raise ConfigError([Problem(source=str(self._source.find()), message=message)])
 
     def _refuse_other_file(self, loaded: Loaded) -> None:
         """A file that is gone is an accident, not the wish to run without a configuration."""
@@ -150,8 +160,15 @@ class Reloader:
             )
 
     def _mark(self) -> Mark:
-        files = [one.api_key_file for one in self._gateway.loaded.config.backends]
-        return self._source.mark(*(file for file in files if file))
+        files = (*key_files(self._gateway.loaded.config), *self._awaited)
+        return self._source.mark(*dict.fromkeys(files))
+
+    def _watch_for(self, awaited: tuple[str, ...], before: Mark) -> None:
+        """After reading files that stood as ``before``: one that is looked at only from now on has
+        not changed since."""
+        self._awaited = awaited
+        known = dict(before)
+        self._seen = tuple((path, known.get(path, state)) for path, state in self._mark())
 
     async def _watch(self) -> None:
         while True:

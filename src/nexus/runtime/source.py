@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,15 @@ class ConfigSource:
         """The file that :meth:`load` would read."""
         return find_config(path=self._path, env=self._env, cwd=self._cwd)
 
+    def stands_still(self) -> bool:
+        """Whether the file can be read again without waiting: no pipe (``--config <(...)``, or one
+        that was put in the file's place) or device. Never raises."""
+        path = self.find()
+        try:
+            return path is None or not _is_stream(path.stat().st_mode)
+        except OSError:
+            return True  # its reader says what is wrong
+
     def save(self, edit: Callable[[str], str], check: Callable[[Loaded], object]) -> Loaded:
         """Edits the file, ``./nexus.toml`` if there is none yet, and returns what it holds now.
 
@@ -69,6 +79,10 @@ class ConfigSource:
         return load_config(
             path=path, env=self._env, overrides=self._overrides, cwd=self._cwd, text=text
         )
+
+
+def _is_stream(mode: int) -> bool:
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode) or stat.S_ISBLK(mode)
 
 
 def _stat(path: str) -> tuple[int, ...] | None:

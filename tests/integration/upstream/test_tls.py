@@ -18,6 +18,7 @@ from tests.integration.scripted import head, plain
 PATH = "/v1/chat/completions"
 LISTING = plain({"object": "list", "data": [{"id": "demo-model"}]})
 ANSWER = b'{"id":"x","choices":[]}'
+QUICK = {"interval_seconds": 0.1, "recovery_threshold": 1}
 
 
 class Secured:
@@ -146,6 +147,52 @@ async def test_an_authority_that_cannot_be_read_is_told(
     ):
         assert missing in await refused(gateway)
         assert (await gateway.client.get("/livez")).status_code == 200
+
+
+async def _connected_anew(gateway: Running) -> None:
+    """No connection is left, so that the next call makes one."""
+    plane = gateway.gateway.plane
+    plane.drop_connections()
+    await eventually(lambda: plane.pooled("tls")[0] == 0, "no connection is left")
+
+
+async def test_an_authority_that_comes_later_is_read(authority: trustme.CA, tmp_path: Path) -> None:
+    """The file of ``tls_ca`` may be there only after the start: no restart is needed."""
+    later = tmp_path / "later.pem"
+    later.mkdir()  # no ordinary file: no more than none
+    async with (
+        secured(authority, "localhost") as server,
+        running(spec(server, tls_ca=str(later)), wait=False, health=QUICK) as gateway,
+    ):
+        assert str(later) in await refused(gateway)
+        later.rmdir()
+        authority.cert_pem.write_to_path(str(later))
+        await gateway.healthy("tls")
+        assert (await gateway.client.post(PATH, json=chat())).content == ANSWER
+
+
+async def test_an_authority_that_changes_is_read_again(
+    authority: trustme.CA, ca_file: str, tmp_path: Path
+) -> None:
+    """New connections trust what the file holds by then, and what it held as long as it cannot be
+    read."""
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    async with (
+        secured(authority, "localhost") as server,
+        running(spec(server, tls_ca=ca_file), routing={"max_retries": 0}) as gateway,
+    ):
+        assert (await gateway.client.post(PATH, json=chat())).status_code == 200
+        good = Path(ca_file).read_bytes()
+        for text, trusted in ((b"-----BEGIN CER", True), (other.read_bytes(), False), (good, True)):
+            Path(ca_file).write_bytes(text)
+            await _connected_anew(gateway)
+            answer = await gateway.client.post(PATH, json=chat())
+            assert answer.status_code == (200 if trusted else 502), answer.text
+            assert trusted or "not trusted" in answer.text
+        other.rename(ca_file)  # as a rotation does it: another file of that name
+        await _connected_anew(gateway)
+        assert (await gateway.client.post(PATH, json=chat())).status_code == 502
 
 
 async def test_an_answer_cut_inside_tls_is_not_taken_for_whole(

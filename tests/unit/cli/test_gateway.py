@@ -255,3 +255,10 @@ def test_a_gateway_that_dies_while_it_answers(runner: CliRunner, start: Start, r
     assert (result.exit_code, result.stdout) == (1, "Half\n")
     assert "broke off" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("zone", ["%eth0", "%25eth0"])
+def test_a_link_local_address_keeps_its_zone(zone: str) -> None:
+    """Without it nobody can connect there."""
+    found = find_address(f"http://[fe80::1{zone}]:8000/base")
+    assert found.url == "http://[fe80::1%eth0]:8000/base"

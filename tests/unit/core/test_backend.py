@@ -17,7 +17,9 @@ from nexus.core.backend import BackendUrl, parse_backend_url
         ("https://api.test?api-version=1", ("https", "api.test", 443, "", "api-version=1"), None),
         ("http://GPU", ("http", "gpu", 80, "", ""), "gpu"),
         ("http://[::1]:11434/", ("http", "::1", 11434, "", ""), "[::1]:11434"),
-        ("http://[fe80::1%25eth0]:1", None, "[fe80::1]:1"),
+        ("http://[fe80::1%25eth0]:1", ("http", "fe80::1%eth0", 1, "", ""), "[fe80::1]:1"),
+        ("http://[fe80::1%eth0]:1", ("http", "fe80::1%eth0", 1, "", ""), "[fe80::1]:1"),
+        ("http://[fe80::1%25]:1", ("http", "fe80::1%25", 1, "", ""), "[fe80::1]:1"),
         ("http://gpu/apiv1x", ("http", "gpu", 80, "/apiv1x", ""), "gpu"),
     ],
 )

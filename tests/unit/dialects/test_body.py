@@ -295,3 +295,19 @@ def test_a_body_of_ten_megabytes_is_read() -> None:
 def _copied(body: bytes) -> bytes:
     fields: dict[str, msgspec.Raw] = read_object(body)
     return copy_field(body, fields, "max_completion_tokens", "max_tokens")
+
+
+@pytest.mark.parametrize("more", [b"", b'"\\u006d":0,', b'"x":"\\ud800",', b'"a":1,' * 9_000])
+def test_fields_are_bounded(more: bytes) -> None:
+    """Ten thousand are read. Where there are more, the body is refused before they cost seconds,
+    however they are spelled: with escapes, half pairs, one name again and again."""
+
+    def body(count: int) -> bytes:
+        names = b",".join(b'"\\u006b%d":1' % number for number in range(count))
+        return b'{"model":"m",' + more + names + b"}"
+
+    given = 1 + more.count(b":")
+    assert bytes(read_object(body(10_000 - given))["model"]) == b'"m"'
+    with pytest.raises(ApiError, match="more than 10000 fields") as refused:
+        read_object(body(10_001 - given))
+    assert refused.value.status == 400

@@ -135,6 +135,7 @@ def test_useless_servers_make_room() -> None:
         {"addresses": ("224.0.0.251", "ff02::fb")},
         {"addresses": ("255.255.255.255",)},
         {"addresses": ("169.254.169.254",)},
+        {"addresses": ("::ffff:169.254.169.254", "fd00:ec2::254", "fd00:ec2::254%eth0")},
         {"addresses": ("fe80::1",)},
         {"addresses": ("example.com", "nonsense", "")},
         {"base_path": "/a?b=c"},

@@ -141,6 +141,13 @@ def test_a_pin_to_a_backend_without_the_model_is_404() -> None:
     assert error.message == "Model 'm' is not on backend 'b' (from x-nexus-pin). It has: other"
 
 
+def test_a_long_name_is_not_sent_back_whole() -> None:
+    """A client may call a model anything, megabytes too."""
+    error = refusal(fleet(candidate("a")), ask("x" * 1_000_000))
+    assert error.code == "model_not_found"
+    assert len(error.message) < 300
+
+
 def test_a_pin_to_a_sick_backend_is_503() -> None:
     """The healthy other does not count."""
     error = refusal(fleet(candidate("a", status=SICK), candidate("b")), ask(pin="a"))
