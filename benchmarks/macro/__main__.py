@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 from benchmarks.macro.accounting import Meter, rss_mb
+from benchmarks.macro.awake import awake
 from benchmarks.macro.load import Figure, Void, measure_plain, measure_streams
 from benchmarks.macro.processes import CannotRun
 from benchmarks.macro.report import (
@@ -39,6 +40,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=32, help="plain calls at once")
     parser.add_argument("--streams", type=int, default=200, help="streams at once")
     parser.add_argument("--events-per-s", type=float, default=50.0, help="pace of a stream")
+    parser.add_argument(
+        "--let-sleep", action="store_true", help="let idle cores sleep: who wakes them pays for it"
+    )
     parser.add_argument("--quick", action="store_true", help="3 rounds of 2 s: a first look")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -60,14 +64,14 @@ def main() -> int:
                 proxy_core=cores[0],
                 load_core=cores[1],
             )
-            with servers as proxies:
+            with servers as proxies, awake(not arguments.let_sleep) as idle_cores:
                 series = _measure(proxies, cores[0], arguments)
     except (CannotRun, Void) as error:
         sys.stderr.write(f"benchmark: {error}\n")
         return 1
     report = Report(
         at=now(),
-        machine={**machine(), "nginx": nginx_version(nginx)},
+        machine={**machine(), "nginx": nginx_version(nginx), "idle cores": idle_cores},
         seconds=arguments.seconds,
         rounds=arguments.rounds,
         connections=arguments.connections,

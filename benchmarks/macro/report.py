@@ -14,8 +14,8 @@ from benchmarks.macro.load import Figure
 
 __all__ = ["Report", "Series", "machine", "table"]
 
-REQUEST_RATIO_MAX = 4.0
-EVENT_RATIO_MAX = 1.6
+REQUEST_RATIO_MAX = 3.2
+EVENT_RATIO_MAX = 1.35
 _OTHERS_SHARE_MAX = 0.05
 
 

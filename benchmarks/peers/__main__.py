@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import msgspec
+from benchmarks.macro.awake import awake
 from benchmarks.macro.processes import ROOT, CannotRun
 from benchmarks.macro.report import machine, now
 from benchmarks.peers.documents import write_documents
@@ -40,6 +41,9 @@ def _arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--quick", action="store_true", help="a first look: 1 round of 1 s, up to 1,000 streams"
+    )
+    parser.add_argument(
+        "--let-sleep", action="store_true", help="let idle cores sleep: who wakes them pays for it"
     )
     parser.add_argument("--only", default=names, help=f"proxies, of {names}")
     parser.add_argument("--parts", default=",".join(_PARTS), help=f"of {','.join(_PARTS)}")
@@ -152,7 +156,9 @@ def _run(
     recipes = [recipe for recipe in PROXIES if recipe.name in versions]
     os.sched_setaffinity(0, {cores[1]})
     gc.disable()  # a collection of ours is not a delay of theirs
-    _measure(arguments, results, recipes, (cores[0], cores[1]))
+    with awake(not arguments.let_sleep) as idle_cores:
+        results.machine["idle cores"] = idle_cores
+        _measure(arguments, results, recipes, (cores[0], cores[1]))
     return results
 
 
