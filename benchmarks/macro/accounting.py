@@ -17,7 +17,11 @@ def _tree(pid: int) -> list[int]:
     """The process and all that descend from it."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
+        try:
+            children = (task / "children").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            continue
+        for child in children.split():
             found += _tree(int(child))
     return found
 

@@ -77,9 +77,12 @@ async def test_the_rate_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sweep, "listens", listens)
     networks = private_ranges(["10.0.0.0/25"])
+    began_s = monotonic()
     await open_ports(networks, (1,))
     assert len(tried) == 126
-    assert tried[-1] - tried[0] >= 120 / 500
+    # A timer may ring a millisecond early; a busy machine starts late and catches up, no further.
+    for number, at_s in enumerate(tried):
+        assert at_s - began_s >= number / 500 - 0.002
     assert sweep_s(networks, (1,)) < 1.0
 
 
