@@ -13,6 +13,10 @@ from tests.fuzz.target import Target
 __all__ = ["BODY"]
 
 
+_PADDING = b" " * 10_000
+"""Behind a body it makes a long one, which is looked at in another way."""
+
+
 class _Pairs(list[tuple[str, Any]]):
     """The members of an object in order, repeated ones too."""
 
@@ -40,10 +44,19 @@ def _plain(body: bytes) -> _Pairs | None:
     return value if isinstance(value, _Pairs) else None
 
 
+def _names(body: bytes) -> list[str] | None:
+    """The names of a body, ``None`` if it is refused."""
+    try:
+        return list(read_object(body))
+    except ApiError:
+        return None
+
+
 def _run(body: bytes) -> None:
     """What is refused is refused by 400; what passes is JSON, and an edit changes what it is meant
     to and nothing else."""
     reference = _plain(body)
+    assert _names(body) == _names(body + _PADDING)
     try:
         profile, view = read_profile(body, "/v1/chat/completions", requires_messages=True)
         fields = view.fields
