@@ -12,7 +12,7 @@ from nexus.demo.engine import FakeEngine
 from nexus.demo.faults import Fault
 from nexus.demo.profile import Speed
 from tests.harness import Running, chat, eventually, raw, running, spec_of
-from tests.integration.scripted import Scripted, Talk, chunked, head
+from tests.integration.scripted import Scripted, Talk, chunked, head, playing
 from tests.integration.test_failover import PATH, duo, whole_stream
 
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
@@ -256,6 +256,29 @@ async def test_an_http10_client_gets_an_early_head_without_chunks() -> None:
 # --- silence ------------------------------------------------------------------------------------
 
 PROBING = {"timeout_seconds": 0.15, "failure_threshold": 1}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", ["500 Oops", "400 Bad"])
+async def test_nobody_waits_for_the_rest_of_an_error(status: str, stream: bool) -> None:
+    """A status, half a body, then silence: failed over or relayed long before the deadline."""
+    fields = ("content-type: application/json", "content-length: 100")
+    script = playing(head(*fields, status=status) + b'{"error":')
+    async with (
+        Scripted(script, name="half") as half,
+        FakeEngine(name="good") as good,
+        running(half.spec(priority=1), spec_of(good, priority=90)) as gateway,
+    ):
+        silence_after(0.1, gateway)
+        answer = await gateway.client.post(PATH, json=chat(stream=stream))
+        if status.startswith("500"):
+            assert (answer.status_code, answer.headers["x-nexus-backend"]) == (200, "good")
+        else:
+            assert answer.status_code == 400
+            assert answer.json()["error"]["message"]
+        await eventually(
+            lambda: gateway.gateway.plane.pooled("half")[0] == 0, "the connection is cut"
+        )
 
 
 def silence_after(silence_s: float, run: Running) -> None:

@@ -200,6 +200,11 @@ HEADS = {
             "close in a list": head(JSON, LENGTH, "connection: x, CLOSE") + BODY,
             "proxy-connection": head(JSON, LENGTH, "proxy-connection: close") + BODY,
             "HTTP/1.0": head(JSON, LENGTH, version="1.0") + BODY,
+            # RFC 9112 § 6.1: the framing of HTTP/1.0 with a coding is faulty.
+            "chunks of HTTP/1.0, kept alive": head(
+                JSON, CODED, "connection: keep-alive", version="1.0"
+            )
+            + WHOLE,
             "close, and more": head(JSON, LENGTH, "connection: close") + BODY + SECOND,
         },
         kept=False,

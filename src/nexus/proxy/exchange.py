@@ -493,6 +493,7 @@ class Exchange:
         self._upstream_headers = headers
         if not 200 <= status < 300:
             self.relay = ErrorAnswer(self)
+            self._silent_s = monotonic() + self._plane.limits.silence_s
         elif self.endpoint.answer is AnswerKind.BYTES:
             self.relay = PassThrough(self)
         elif self._streams or (self.profile.stream and _is_event_stream(headers)):
@@ -621,6 +622,9 @@ class Exchange:
             )
             return
         if now_s >= self._silent_s:
+            if isinstance(self.relay, ErrorAnswer):
+                self.relay.end()  # its status tells enough: nobody waits for the rest
+                return
             # Nothing yet for a while: is the backend still there?
             self._silent_s = now_s + self._plane.limits.silence_s
             self._plane.hooks.suspect(self._link.name)

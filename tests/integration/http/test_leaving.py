@@ -124,6 +124,25 @@ async def test_with_requests_in_the_pipeline(
     assert len(engine.calls) == 1
 
 
+@LEAVING
+async def test_with_requests_behind_the_running_one(
+    gateway: Running, engine: FakeEngine, how: str
+) -> None:
+    """The same when they came later, in reads of their own: a client that is kept from being read
+    could not leave any more."""
+    engine.faults.set(Fault.STALL)
+    async with raw(gateway.port) as client:
+        client.send(post())
+        await eventually(lambda: engine.in_flight == 1, "the call is at the engine")
+        [connection] = gateway.gateway.server.connections
+        client.send(post() * 2)
+        await eventually(lambda: connection._backlog_bytes == 2 * len(post()), "they wait")
+        leave(client, how)
+        await eventually(lambda: engine.in_flight == 0, "the engine was told")
+    await gateway.settled()
+    assert len(engine.calls) == 1
+
+
 async def test_while_dialling(gateway: Running, engine: FakeEngine) -> None:
     """A client that leaves at once, before the backend's connection is made."""
     gateway.gateway.plane.drop_connections()

@@ -232,6 +232,27 @@ async def test_a_finished_answer_that_nobody_reads(gateway: Running, engine: Fak
     client.writer.transport.abort()
 
 
+async def test_a_kept_connection_whose_answer_nobody_reads_ends_with_the_drain(
+    engine: FakeEngine,
+) -> None:
+    """Idle by all that the gateway knows, closed by the drain, and cut after the linger time: a
+    close alone never ends before a reader that stalls."""
+    engine.settings = Speed(answer_bytes=12_000_000)
+    async with running(engine, server={"max_held_response_bytes": 16_000_000}) as run:
+        server = run.gateway.server
+        server.linger_timer.length_s = 0.1
+        client = await slow_connection(run.port)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        try:
+            client.send(post())
+            await eventually(lambda: server.unwritten_bytes > 0, "the client's buffers are full")
+            await run.settled()
+            server.drain()
+            await eventually(lambda: not server.connections, "the connection was cut")
+        finally:
+            client.writer.transport.abort()
+
+
 async def test_an_idle_answer_is_not_cut_while_it_is_read(engine: FakeEngine) -> None:
     """The idle timeout of a kept-alive connection does not cut an answer in the middle of its
     reading."""
