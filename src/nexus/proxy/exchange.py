@@ -266,7 +266,7 @@ class Exchange:
         view = self._view
         if view is not None:
             if self.profile.model != engine_name and not self._fits(self._scored):
-                body = replace_string(body, "model", view.model_raw, engine_name)
+                body = replace_string(body, "model", view.fields, engine_name)
             for copy in traits.field_copies:
                 if copy.field in self.profile.fields:
                     body = copy_field(body, view.fields, copy.field, copy.target)

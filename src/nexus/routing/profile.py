@@ -66,11 +66,6 @@ class BodyView:
             self._fields = read_object(self._body)
         return self._fields
 
-    @property
-    def model_raw(self) -> bytes:
-        """The value of ``model`` as it was spelled."""
-        return bytes(self.fields["model"])
-
 
 _PARTS_MAX = 100_000
 """No prompt has as many parts; ten megabytes of empty ones would hold up everybody for seconds."""
