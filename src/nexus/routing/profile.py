@@ -169,13 +169,13 @@ def _read_usual(body: bytes) -> _UsualChat | None:
             body.decode()
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    lowered = body.lower()
+    # A name in other letters (``Model``) would have been one field too many.
     if (
-        lowered.count(b'"model"') != 1
-        or lowered.count(b'"stream"') > 1
+        body.count(b'"model"') != 1
+        or body.count(b'"stream"') > 1
         or not usual.model
         # An escape that may stand for a letter of either name, upper or lower case.
-        or (lowered.find(b"\\u00") >= 0 and _LETTER_ESCAPE.search(lowered) is not None)
+        or (body.find(b"\\u00") >= 0 and _LETTER_ESCAPE.search(body) is not None)
     ):
         return None
     return usual
