@@ -132,6 +132,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self.handler: UpstreamHandler | None = None
         self.idle_limit_s: float | None = None
+        """How long it may idle, as the last answer's Keep-Alive says, if it does."""
         self.length: bytes | None = None
         """What the answer's Content-Length says, if it has one."""
         self._served = 0
@@ -181,7 +182,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._complete = self._surplus = self._keep = self._between_chunks = False
         self._head_bytes = self._informational = 0
         self._fault = None
-        self.length = None
+        self.length = self.idle_limit_s = None
 
     def discard(self) -> None:
         """Ends it now: the call is over, or the answer is not wanted any more."""

@@ -278,15 +278,14 @@ class Exchange:
             )
         fields = self._fields
         self.client_credential = link.forwards_credentials and bool(fields.credentials)
-        to = (link, self.endpoint, self._request.query)
-        if fields.start_to != to:
+        if fields.start_to is not link:  # a head has one target: only whereto may differ
             parts = [
                 link.prefix(b"POST", self.endpoint.path.encode(), self._query()),
                 fields.lines(link.dropped_headers),
             ]
             if self.client_credential:
                 parts += fields.credentials
-            fields.start_to = to
+            fields.start_to = link
             fields.start = b"".join(parts)
         own_id = self.request_id
         if fields.request_id is not None and b"x-request-id" in traits.dropped_headers:

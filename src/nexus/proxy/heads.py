@@ -4,10 +4,14 @@ come back (behaviour § 2.3)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from nexus.http1.headers import CREDENTIAL_HEADERS, HOP_BY_HOP, Headers, connection_names
 from nexus.proxy.hops import nexus_hops, via_line
+
+if TYPE_CHECKING:
+    from nexus.proxy.link import Link
 
 __all__ = ["ClientFields", "answer_fields", "client_fields", "pinned_name", "public_query"]
 
@@ -48,7 +52,7 @@ _ANSWER_DROPPED = HOP_BY_HOP | {
 
 
 class ClientFields:
-    """The client's header fields, sorted once per call: ``lines`` go to every backend (except the
+    """The client's header fields, sorted once per head: ``lines`` go to every backend (except the
     ones named in its engine's ``dropped_headers``), ``credentials`` only where they may. ``hops``
     are the Nexus gateways that the request came through. ``start`` is how a request with them
     begins, as it went out last, and ``start_to`` whereto: a connection's next call most often goes
@@ -73,7 +77,7 @@ class ClientFields:
         self.origin: bytes | None = None
         self.pin: bytes | None = None
         self.start = b""
-        self.start_to: tuple[object, ...] = ()
+        self.start_to: Link | None = None
         self.names: list[bytes] = []
         self.values: list[bytes] = []
         self.credentials: list[bytes] = []

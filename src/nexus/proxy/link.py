@@ -69,9 +69,7 @@ class Link:
         self.adapter: Adapter = adapter_for(backend.engine)
         self.name = spec.name
         own = frozenset(name.lower().encode() for name in spec.headers)
-        # The engine's own set where it will do: what is dropped is compared by identity.
-        dropped = backend.traits.dropped_headers
-        self.dropped_headers = dropped | own if own else dropped
+        self.dropped_headers = backend.traits.dropped_headers | own
         # A credential among the configured headers is the backend's own key, spelled otherwise.
         self.forwards_credentials = spec.forwards_credentials and not own & CREDENTIAL_HEADERS
         self.active: set[Exchange] = set() if before is None else before.active

@@ -71,3 +71,22 @@ def test_a_fault_at_the_end_of_an_answer_is_not_the_next_calls() -> None:
     assert [str(one) for one in faults] == ["a fault"]
     connection.data_received(HEAD + CHUNK + b"0\r\n\r\n")
     assert later.told[1:] == [b"hello", "end"]
+
+
+def test_how_long_it_may_idle_is_told_by_the_last_answer() -> None:
+    """A Keep-Alive of an earlier answer is true of neither this connection's next one nor, by way
+    of a head that is known, of another connection's."""
+    owner = Owner()
+    answer = b"HTTP/1.1 200 OK\r\n%bcontent-length: 2\r\n\r\n{}"
+    plain, limited = answer % b"", answer % b"keep-alive: timeout=9\r\n"
+    limits = []
+    for answers in ((limited, plain), (plain,), (limited, limited), (limited, plain, plain)):
+        connection = UpstreamConnection(owner)
+        connection.connection_made(Wire())  # type: ignore[arg-type]
+        for one in answers:
+            call = Call()
+            call.connection = connection
+            connection.start(call, b"", b"")
+            connection.data_received(one)
+            limits.append(connection.idle_limit_s)
+    assert limits == [9.0, None, None, 9.0, 9.0, 9.0, None, None]
