@@ -1,7 +1,9 @@
 """The access log: one line per finished call, written by a thread of its own.
 
-The loop's thread only appends the record to a queue (a fraction of a microsecond); encoding and
-writing happen elsewhere, so that a stalled standard output never stops a stream. The queue is
+The loop's thread appends the record to a queue, and encodes 64 of them at a time, a tenth of a
+millisecond while they are in the CPU's caches. Writing happens elsewhere, so that a stalled standard
+output never stops a stream, and so does the encoding of what is left when no more calls come: a
+thread that encoded all of it held the interpreter for milliseconds while calls waited. The queue is
 bounded: when the reader of our output stalls, the oldest lines are dropped, counted, and the next
 line that gets through says how many.
 """
@@ -24,9 +26,9 @@ from nexus.telemetry.text import printable
 __all__ = ["AccessLog", "json_line", "pretty_line"]
 
 _QUEUE_LINES_MAX = 10_000
-# One write at a time takes this many lines: the writer holds the GIL while it encodes, so a batch
-# is kept well under a millisecond of the loop's time.
-_BATCH_LINES_MAX = 256
+_BATCH_LINES_MAX = 64
+_BATCHES_MAX = 64
+"""More than so many encoded batches do not wait to be written; what follows waits as records."""
 
 
 class AccessLog:
@@ -40,15 +42,18 @@ class AccessLog:
 
     __slots__ = (
         "_asleep",
+        "_batches",
         "_closing",
         "_encode",
         "_flush_interval_s",
         "_lost",
+        "_odd",
         "_overrun",
         "_queue",
         "_queue_max",
         "_release",
         "_send",
+        "_taking",
         "_thread",
         "_told",
         "_wake",
@@ -65,12 +70,17 @@ class AccessLog:
     ) -> None:
         self._queue: deque[CallRecord] = deque(maxlen=queue_lines_max)
         self._queue_max = queue_lines_max
+        # Encoded lines and how many they are, oldest first. Who empties the queue holds the lock
+        # until it has put a batch here, so that lines stay in their order.
+        self._batches: deque[tuple[bytearray, int]] = deque()
+        self._taking = threading.Lock()
         self._flush_interval_s = flush_interval_s
         self._encode = pretty_line if is_pretty(format, stream) else json_line
         self._send, self._release = sender(stream)
         self.muted = False
         self._overrun = 0  # written by the loop's thread only
         self._lost = 0  # written by the writer's thread only
+        self._odd = 0  # written by who holds the lock
         self._told = 0
         self._asleep = False
         self._closing = threading.Event()
@@ -81,12 +91,12 @@ class AccessLog:
     @property
     def dropped(self) -> int:
         """Lines lost so far."""
-        return self._overrun + self._lost
+        return self._overrun + self._lost + self._odd
 
     @property
     def pending(self) -> int:
         """Lines that are not written yet; those being written at this moment are not among them."""
-        return len(self._queue)
+        return len(self._queue) + sum([count for _, count in list(self._batches)])
 
     def write(self, record: CallRecord) -> None:
         """Queues one line, unless ``muted``. Never blocks, never raises."""
@@ -96,6 +106,8 @@ class AccessLog:
         if len(queue) == self._queue_max:
             self._overrun += 1
         queue.append(record)
+        if len(queue) >= _BATCH_LINES_MAX and len(self._batches) < _BATCHES_MAX:
+            self._encode_batch(wait=False)
         # The writer says that it sleeps before it looks at the queue for the last time, and we
         # look after appending: one of the two sees the other.
         if self._asleep:
@@ -124,27 +136,45 @@ class AccessLog:
                 return
 
     def _flush(self) -> None:
-        queue = self._queue
-        while queue:
-            lines = bytearray()
+        batches = self._batches
+        while batches or self._queue:
+            if not batches:
+                self._encode_batch(wait=True)
+                continue
+            lines, taken = bytearray(), 0
             dropped = self.dropped
             if dropped != self._told:
                 lines += _dropped_line(dropped - self._told)
-            taken = 0
-            while queue and taken < _BATCH_LINES_MAX:
-                taken += 1
-                self._encode_safely(queue.popleft(), lines)
+            while batches:
+                batch, count = batches.popleft()
+                lines += batch
+                taken += count
             try:
                 self._send(lines)
                 self._told = dropped
             except (OSError, ValueError):  # ValueError: the stream was closed under us
                 self._lost += taken
 
+    def _encode_batch(self, *, wait: bool) -> None:
+        """Encodes the oldest records of the queue, unless another thread is at it; one that may
+        ``wait`` does so."""
+        if not self._taking.acquire(blocking=wait):
+            return
+        try:
+            queue = self._queue
+            lines, taken = bytearray(), 0
+            while queue and taken < _BATCH_LINES_MAX:
+                taken += 1
+                self._encode_safely(queue.popleft(), lines)
+            self._batches.append((lines, taken))
+        finally:
+            self._taking.release()
+
     def _encode_safely(self, record: CallRecord, lines: bytearray) -> None:
         try:
             self._encode(record, lines)
         except Exception:  # an odd record costs its own line, never the thread
-            self._lost += 1
+            self._odd += 1
 
 
 @lru_cache(maxsize=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import threading
 import time
 from typing import Any
@@ -221,3 +222,30 @@ def test_closing_twice_is_harmless() -> None:
     log = AccessLog(io.BytesIO(), "json")
     log.close()
     log.close()
+
+
+def test_lines_keep_their_order_whoever_encodes_them() -> None:
+    """The caller's thread encodes whole batches and the writer's the rest, at the same time: each
+    record has its line, in the order in which they were written."""
+    read_fd, write_fd = os.pipe()
+    received: list[bytes] = []
+
+    def read() -> None:
+        with os.fdopen(read_fd, "rb") as reader:
+            received.extend(reader)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with os.fdopen(write_fd, "wb") as stream:
+            log = AccessLog(stream, "json", flush_interval_s=0.0001)
+            for n in range(5_000):
+                log.write(a_record(request_id=str(n)))
+            log.close(timeout_s=10)
+    finally:
+        sys.setswitchinterval(switch_s)
+    thread.join()
+    assert log.dropped == log.pending == 0
+    assert [json.loads(line)["request_id"] for line in received] == [str(n) for n in range(5_000)]
