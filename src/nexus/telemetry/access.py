@@ -1,11 +1,11 @@
 """The access log: one line per finished call, written by a thread of its own.
 
-The loop's thread appends the record to a queue, and encodes 64 of them at a time, a tenth of a
-millisecond while they are in the CPU's caches. Writing happens elsewhere, so that a stalled standard
-output never stops a stream, and so does the encoding of what is left when no more calls come: a
-thread that encoded all of it held the interpreter for milliseconds while calls waited. The queue is
-bounded: when the reader of our output stalls, the oldest lines are dropped, counted, and the next
-line that gets through says how many.
+The loop's thread appends the record to a queue, and encodes 64 of them at a time, which takes a
+tenth of a millisecond while they are in the CPU's caches. Writing happens elsewhere, so that a
+stalled standard output never stops a stream, and so does the encoding of what is left when no more
+calls come: a thread that encoded all of it held the interpreter for milliseconds while calls
+waited. The queue is bounded: when the reader of our output stalls, the oldest lines are dropped,
+counted, and the next line that gets through says how many.
 """
 
 from __future__ import annotations
