@@ -507,6 +507,9 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
         self._transport = None
+        # The parser holds our methods, and we hold it: only the collector would find out that both
+        # are of no more use, long after.
+        del self._parser
         self._wait(None)
         server = self._server
         server.stall_timer.discard(self)

@@ -313,6 +313,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._transport = None
+        del self._parser  # it holds our methods: without us the two would wait for the collector
         self._owner.lost(self)
         handler = self.handler
         if handler is None:
