@@ -115,14 +115,20 @@ def read_by_us(pieces: list[bytes], *, closed: bool) -> tuple[Read, bool]:
 
 
 # What we read and h11 refuses: none of it changes where a message ends, and none of it is relayed.
-#  - blank lines before a status line are skipped;
+#  - blank lines before a status line are skipped, also behind an interim answer;
 #  - a reason may hold any byte but a line end.
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1[0-9]{2}[ \r]")
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01] [0-9]{3})(?: [^\r\n]*)?\r\n")
 
 
 def put_straight(data: bytes) -> bytes:
     """The bytes of an answer without what only h11 refuses."""
-    return _STATUS_LINE.sub(rb"\1 \r\n", data.lstrip(b"\r\n"))
+    interim = b""
+    data = data.lstrip(b"\r\n")
+    while _INTERIM.match(data) and (end := data.find(b"\r\n\r\n") + 4) > 3:
+        interim += data[:end]
+        data = data[end:].lstrip(b"\r\n")
+    return _STATUS_LINE.sub(rb"\1 \r\n", interim + data)
 
 
 def read_by_h11(data: bytes, *, closed: bool) -> tuple[Read, bool]:
