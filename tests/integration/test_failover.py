@@ -115,16 +115,17 @@ async def test_a_misbehaving_backend_costs_no_call(
             assert [one.backend for one in record.attempts] in (["bad", "good"], ["good"])
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.RESET_AFTER_EVENTS,
-        Fault.CLOSE_AFTER_EVENTS,
-        Fault.END_AFTER_EVENTS,
-        Fault.TRUNCATED_CHUNK,
-        Fault.VANISH_AFTER_EVENTS,
-    ],
-)
+BREAKS_OFF = [
+    Fault.RESET_AFTER_EVENTS,
+    Fault.CLOSE_AFTER_EVENTS,
+    Fault.END_AFTER_EVENTS,
+    Fault.TRUNCATED_CHUNK,
+    Fault.VANISH_AFTER_EVENTS,
+]
+"""How an answer can break off in its middle."""
+
+
+@pytest.mark.parametrize("fault", BREAKS_OFF)
 async def test_half_a_plain_answer_costs_no_call(fault: Fault) -> None:
     """A plain answer is held until it is whole: wherever it breaks off, another backend's comes."""
     async with duo() as both:
@@ -158,17 +159,7 @@ async def test_a_request_that_fails_over_is_the_same_byte_for_byte(stream: bool)
         assert [call.body for call in both.good.calls] == [body]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.RESET_AFTER_EVENTS,
-        Fault.CLOSE_AFTER_EVENTS,
-        Fault.END_AFTER_EVENTS,
-        Fault.TRUNCATED_CHUNK,
-        Fault.VANISH_AFTER_EVENTS,
-        Fault.ERROR_EVENT_AFTER,
-    ],
-)
+@pytest.mark.parametrize("fault", [*BREAKS_OFF, Fault.ERROR_EVENT_AFTER])
 async def test_a_stream_that_dies_in_the_middle_says_so(fault: Fault) -> None:
     """The client gets what came whole, one error event, one ``[DONE]``; the backend is blamed."""
     async with duo() as both:
