@@ -115,6 +115,7 @@ class Avahi:
             pytest.skip("no avahi-daemon (Debian package avahi-daemon)")
         self._services = folder / f"{machine.name}-services"
         self._services.mkdir()
+        self._published = 0
         configuration = folder / f"{machine.name}-avahi.conf"
         configuration.write_text(_AVAHI)
         # `ip netns exec` gives the command mounts of its own, so /run and /etc here are its own.
@@ -134,6 +135,9 @@ class Avahi:
         text = _SERVICE.format(name=name, type=type_, port=port, txt=records)
         new = self._services / f".{name}.new"
         new.write_text(text)
+        # avahi knows a changed file by the whole second of its time alone.
+        self._published += 1
+        os.utime(new, times=(self._published, self._published))
         new.rename(self._services / f"{name}.service")
 
     def withdraw(self, name: str) -> None:
