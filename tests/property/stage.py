@@ -96,14 +96,15 @@ class Wire:
         self.protocol = protocol
         self.written = bytearray()
         self.closing = False
+        self.aborted = False
         self.lost = False
         self.eof = False
         self.paused = False
         protocol.connection_made(cast(asyncio.Transport, self))
 
     def write(self, data: bytes) -> None:
-        if self.lost:
-            raise RuntimeError("written after connection_lost")
+        if self.lost or self.aborted:
+            raise RuntimeError("the handler is closed")
         if not self.closing:
             assert not self.eof, "written after write_eof"
             self.written += data
@@ -118,6 +119,7 @@ class Wire:
         return True
 
     def abort(self) -> None:
+        self.aborted = True
         self.close()
 
     def close(self) -> None:
@@ -341,7 +343,7 @@ def staged(backends: int, *, tripped: bool = False) -> Iterator[Stage]:
     """A stage, its clock in place of the real one; ``tripped``: every breaker waits for a trial."""
     clock = Clock()
     with contextlib.ExitStack() as stack:
-        for room in ("proxy.exchange", "http1.timers"):
+        for room in ("proxy.exchange", "proxy.relay", "http1.timers"):
             stack.enter_context(patch(f"nexus.{room}.monotonic", clock.monotonic))
         stage = Stage(clock, backends)
         if tripped:

@@ -84,7 +84,7 @@ class _Fetch:
         self._status = status
         self._headers = headers
 
-    def on_body(self, data: bytes, framed: bytes = b"") -> None:
+    def on_body(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > self._max:
             self.abandon()

@@ -328,6 +328,12 @@ class ServerConnection(asyncio.Protocol):
 
     # --- what answers use -----------------------------------------------------------------
 
+    @property
+    def transport(self) -> asyncio.WriteTransport | None:
+        """Where bytes of the current answer may be written to as well, until it is finished; it is
+        ``None`` or closing once the client is gone."""
+        return self._transport
+
     def write(self, data: bytes) -> None:
         """Queues bytes of the current answer."""
         transport = self._transport

@@ -8,12 +8,12 @@ connection goes back to the pool only after ``feed_data`` returned with nothing 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
 
 from nexus.core.errors import AttemptFailure, FailureKind
-from nexus.http1.chunk import whole_chunk
 from nexus.http1.headers import Headers
 from nexus.http1.known_head import KnownHead
 
@@ -39,9 +39,8 @@ class UpstreamHandler(Protocol):
         next answer that has the same fields: it is never to be changed. Content-Length is not
         among them, see ``UpstreamConnection.length``."""
 
-    def on_body(self, data: bytes, framed: bytes = b"") -> None:
-        """The body bytes of one read, in one piece and without framing. ``framed``: the whole read
-        as it came, if it was exactly one chunk."""
+    def on_body(self, data: bytes) -> None:
+        """The body bytes of one read, in one piece and without framing."""
 
     def on_end(self) -> None:
         """The answer is whole."""
@@ -121,6 +120,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_skipping",
         "_surplus",
         "_transport",
+        "chunk_taker",
         "handler",
         "idle_limit_s",
         "length",
@@ -131,6 +131,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self.handler: UpstreamHandler | None = None
+        self.chunk_taker: Callable[[bytes], bool] | None = None
+        """Asked first, while the parser stands between two chunks, to take a read as it came: if
+        that is exactly one chunk, and nothing else is to be done with it. Of one answer only."""
         self.idle_limit_s: float | None = None
         """How long it may idle, as the last answer's Keep-Alive says, if it does."""
         self.length: bytes | None = None
@@ -186,7 +189,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def discard(self) -> None:
         """Ends it now: the call is over, or the answer is not wanted any more."""
-        self.handler = None
+        self.handler = self.chunk_taker = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -226,10 +229,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         try:
             if self._between_chunks:
-                body = whole_chunk(data)
-                if body is not None:
-                    # The parser would tell the same; nearly every event of a stream comes so.
-                    handler.on_body(body, data)
+                # Nearly every event of a stream is taken so: the parser stays where it is.
+                taker = self.chunk_taker
+                if taker is not None and taker(data):
                     return
             elif not self._got_bytes:
                 self._got_bytes = True
@@ -315,6 +317,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = None
         del self._parser  # it holds our methods: without us the two would wait for the collector
         self._owner.lost(self)
+        self.chunk_taker = None
         handler = self.handler
         if handler is None:
             return
@@ -455,7 +458,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _finish(self, *, keep: bool) -> None:
         handler = self.handler
         transport = self._transport
-        self.handler = None
+        self.handler = self.chunk_taker = None
         self._served += 1
         if (
             keep
@@ -473,7 +476,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _fail(self, kind: FailureKind, message: str) -> None:
         handler = self.handler
-        self.handler = None
+        self.handler = self.chunk_taker = None
         self._retire()
         if handler is not None:
             handler.on_failure(AttemptFailure(kind, message), stale=False)

@@ -5,6 +5,8 @@ A class of its own, so that calls whose content is nobody's business do not even
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nexus.core.call import Outcome
 from nexus.proxy.exchange import Exchange
 from nexus.telemetry.logs import get_logger
@@ -28,10 +30,13 @@ class LoggedExchange(Exchange):
         # After decoding; what could not be read is not logged, it may be anything.
         self._asked = self._body[:_BYTES_MAX]
 
-    def send(self, data: bytes, framed: bytes = b"") -> None:
+    def pass_chunks(self, taker: Callable[[bytes], bool]) -> None:
+        """No chunk goes past ``send``."""
+
+    def send(self, data: bytes) -> None:
         """Relays bytes, and keeps them for the log."""
         self._keep(data)
-        super().send(data, framed)
+        super().send(data)
 
     def complete(self, data: bytes) -> None:
         """The answer is whole."""

@@ -12,6 +12,8 @@ the client; after it the client is told what is missing. Every way out passes :m
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from enum import Enum
 from math import ceil
 from time import monotonic, time
@@ -119,7 +121,7 @@ class Exchange:
     _streams = False
     _silent_s = 0.0
     _keepalive_s = 0.0
-    _last_read_s = 0.0
+    last_read_s = 0.0
     _timer: DeadlineQueue[Exchange] | None = None
     _held_answer_bytes = 0
     _upstream_headers: Headers = []  # noqa: RUF012 - replaced whole, never changed
@@ -500,11 +502,11 @@ class Exchange:
         else:
             self.relay = HeldAnswer(self)
 
-    def on_body(self, data: bytes, framed: bytes = b"") -> None:
-        """The body bytes of one read; ``framed`` as the one chunk that it was."""
-        self._last_read_s = monotonic()
+    def on_body(self, data: bytes) -> None:
+        """The body bytes of one read."""
+        self.last_read_s = monotonic()
         if self.relay is not None:
-            self.relay.take(data, framed)
+            self.relay.take(data)
 
     def on_end(self) -> None:
         """The answer is whole, as its framing says. Its connection may serve again already; which
@@ -586,7 +588,7 @@ class Exchange:
     def _first_byte_timeout_s(self) -> float:
         """How long the attempt may take to its first byte, 0 for no limit. Of a stream that is its
         first data event, of a plain answer any byte of its body."""
-        if not self._streams and self._last_read_s > self._attempt_at_s:
+        if not self._streams and self.last_read_s > self._attempt_at_s:
             return 0.0
         return self._link.first_byte_timeout_s
 
@@ -657,7 +659,7 @@ class Exchange:
                 self.break_off(failure)
             return
         idle_s = self._link.stream_idle_timeout_s
-        left_s = self._last_read_s + idle_s - now_s
+        left_s = self.last_read_s + idle_s - now_s
         if slow_client:
             left_s = idle_s
         if left_s > 0:
@@ -816,14 +818,24 @@ class Exchange:
             self._timer.discard(self)
             self._timer = None
 
-    def send(self, data: bytes, framed: bytes = b"") -> None:
-        """Relays bytes, with the head before the first of them; ``framed`` as one chunk already."""
+    def pass_chunks(self, taker: Callable[[bytes], bool]) -> asyncio.WriteTransport | None:
+        """From now on the backend's connection asks ``taker`` first. What it is to write to, as
+        chunks; ``None`` if that cannot be."""
+        client = self._client
+        connection = self._connection
+        if client is None or connection is None or not self._chunked:
+            return None
+        connection.chunk_taker = taker
+        return client.transport
+
+    def send(self, data: bytes) -> None:
+        """Relays bytes, with the head before the first of them."""
         client = self._client
         if client is None or not data:
             return
         self._record.bytes_out += len(data)
         if self._chunked:
-            data = framed or b"%x\r\n%b\r\n" % (len(data), data)
+            data = b"%x\r\n%b\r\n" % (len(data), data)
         if self._head:
             data = self._head + data
             self._head = b""
@@ -990,7 +1002,7 @@ class Exchange:
 
     def on_client_resumed(self) -> None:
         """The client caught up."""
-        self._last_read_s = monotonic()
+        self.last_read_s = monotonic()
         connection = self._connection
         if connection is not None and connection.handler is self:
             connection.resume()

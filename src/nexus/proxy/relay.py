@@ -7,11 +7,14 @@ Each way of relaying is one small class with the same four methods. They decide 
 
 from __future__ import annotations
 
+import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from nexus.core.errors import AttemptFailure, FailureKind
 from nexus.dialects.table import StreamTranslator, recognise
 from nexus.dialects.views import read_answer, read_chunk
+from nexus.http1.chunk import size_line
 from nexus.proxy.retry import failure_of_status
 from nexus.streams.ndjson import LineTooLong, NdjsonSplitter
 from nexus.streams.sse import EventBuffer, payloads
@@ -25,14 +28,15 @@ __all__ = ["ErrorAnswer", "HeldAnswer", "PassThrough", "Relay", "StreamAnswer"]
 
 _ERROR_BYTES_MAX = 1024 * 1024
 _COMMENT_BYTES_MAX = 64 * 1024
+_EVENT_AND_CHUNK_ENDS = (b"\n\n\r\n", b"\r\n\r\n\r\n")
 _SSE_STARTS = (b"data", b"event", b"id", b"retry", b":")
 
 
 class Relay(Protocol):
     """The fate of one answer."""
 
-    def take(self, data: bytes, framed: bytes = b"") -> None:
-        """The body bytes of one read; ``framed`` as it came, if it was exactly one chunk."""
+    def take(self, data: bytes) -> None:
+        """The body bytes of one read."""
 
     def end(self) -> None:
         """The answer ended as its framing says."""
@@ -54,7 +58,7 @@ class ErrorAnswer:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def take(self, data: bytes, framed: bytes = b"") -> None:
+    def take(self, data: bytes) -> None:
         """Keeps it, up to a bound: what is longer says no more, and may never end."""
         self._parts.append(data[: _ERROR_BYTES_MAX - self._size])
         self._size += len(data)
@@ -99,10 +103,10 @@ class HeldAnswer:
         self._size = 0
         self._passing: PassThrough | None = None
 
-    def take(self, data: bytes, framed: bytes = b"") -> None:
+    def take(self, data: bytes) -> None:
         """Holds it, or passes it on once it outgrew the bound."""
         if self._passing is not None:
-            self._passing.take(data, framed)
+            self._passing.take(data)
             return
         self._parts.append(data)
         self._size += len(data)
@@ -155,12 +159,12 @@ class PassThrough:
         self._exchange = exchange
         self._started = False
 
-    def take(self, data: bytes, framed: bytes = b"") -> None:
+    def take(self, data: bytes) -> None:
         """Passes it on."""
         if not self._started:
             self._started = True
             self._exchange.commit_bytes()
-        self._exchange.send(data, framed)
+        self._exchange.send(data)
 
     def end(self) -> None:
         """The body is whole."""
@@ -196,6 +200,7 @@ class StreamAnswer:
 
     __slots__ = (
         "_buffer",
+        "_chunk_bytes",
         "_exchange",
         "_flowing",
         "_held",
@@ -203,6 +208,7 @@ class StreamAnswer:
         "_sniffed",
         "_tap",
         "_translator",
+        "_transport",
     )
 
     def __init__(self, exchange: Exchange) -> None:
@@ -213,6 +219,8 @@ class StreamAnswer:
         self._buffer = EventBuffer()
         self._lines: NdjsonSplitter | None = None
         self._translator: StreamTranslator | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._chunk_bytes = 0
         self._tap = Tap(
             exchange.endpoint.terminal,
             read_chunk,
@@ -221,15 +229,36 @@ class StreamAnswer:
 
     # --- Relay ------------------------------------------------------------------------------
 
-    def take(self, data: bytes, framed: bytes = b"") -> None:
+    def take(self, data: bytes) -> None:
         """Passes on every whole event in it."""
         if not self._flowing:
             self._take_carefully(data)
             return
-        # Nearly every read of a stream comes this way.
         block = self._buffer.feed(data)
         if block:
-            self._pass_on(block, framed if block is data else b"")
+            self._pass_on(block)
+
+    def take_chunk(self, read: bytes) -> bool:
+        """Passes on a read of a committed stream as it came, in one step: one chunk of whole events
+        that tell nothing, as nearly every read is. ``False``, with nothing done, if it is not."""
+        start, size = size_line(len(read))
+        tap = self._tap
+        transport = self._transport
+        if (
+            size < 3
+            or not read.startswith(start)
+            or not read.endswith(_EVENT_AND_CHUNK_ENDS)
+            or self._buffer.held
+            or transport is None
+            or transport.is_closing()
+            or not tap.may_pass(read)
+        ):
+            return False
+        tap.events += read.count(b"\ndata:")  # the first one, too, stands behind a line end
+        self._chunk_bytes += size
+        self._exchange.last_read_s = monotonic()
+        transport.write(read)
+        return True
 
     def end(self) -> None:
         """The stream ended as its framing says: whole, broken, or empty."""
@@ -260,6 +289,7 @@ class StreamAnswer:
         """Events and tokens, as the tap or the translator saw them."""
         tap = self._tap
         translator = self._translator
+        record.bytes_out += self._chunk_bytes
         record.events = tap.events
         record.prompt_tokens = tap.prompt_tokens
         record.completion_tokens = tap.completion_tokens
@@ -334,22 +364,21 @@ class StreamAnswer:
             return
         self._flowing = True
         self._pass_on(block)
+        self._transport = exchange.pass_chunks(self.take_chunk)
 
-    def _pass_on(self, block: bytes, framed: bytes = b"") -> None:
-        """Whole events of a committed stream go by; ``framed`` as they came, in one chunk."""
+    def _pass_on(self, block: bytes) -> None:
+        """Whole events of a committed stream go by."""
         tap = self._tap
         tap.watch(block)
         if tap.tool_calls_seen:
-            repaired = tap.repair(block)
-            if repaired is not block:
-                block, framed = repaired, b""
+            block = tap.repair(block)
         if tap.done_seen and (at := tap.premature_done(block)) is not None:
             failure = AttemptFailure(
                 FailureKind.BROKEN_STREAM, "the stream ended without a finish reason"
             )
             self._exchange.end_broken(failure, block[:at], with_done=True)
             return
-        self._exchange.send(block, framed)
+        self._exchange.send(block)
 
     def _first(self, block: bytes) -> bool:
         """Looks at the first data event; ``True`` when the stream is committed with it."""

@@ -37,18 +37,19 @@ class EventBuffer:
     an event is never sent except then.
     """
 
-    __slots__ = ("_max", "_parts", "_size", "_tail", "overflowed")
+    __slots__ = ("_max", "_size", "_tail", "held", "overflowed")
 
     def __init__(self, event_bytes_max: int = 1024 * 1024) -> None:
         self._max = event_bytes_max
-        self._parts: list[bytes] = []
+        self.held: list[bytes] = []
+        """What is kept back, the beginning of an event, in the parts it came in."""
         self._size = 0
         self._tail = b""
         self.overflowed = False
 
     def feed(self, data: bytes) -> bytes:
         """Takes a read; returns every byte up to the end of the last whole event."""
-        if not self._parts:
+        if not self.held:
             if data.endswith(b"\n\n"):
                 return data  # whole events, as nearly every read of a stream
             cut = _boundary(data)
@@ -62,8 +63,8 @@ class EventBuffer:
             tail = self._tail
             cut = _boundary(tail + data) - len(tail)
             if cut > 0:
-                self._parts.append(data[:cut])
-                whole = b"".join(self._parts)
+                self.held.append(data[:cut])
+                whole = b"".join(self.held)
                 self._drop()
                 if cut < len(data):
                     self._keep(data[cut:])
@@ -77,21 +78,21 @@ class EventBuffer:
     @property
     def rest(self) -> bytes:
         """What is kept back: the beginning of an event."""
-        return b"".join(self._parts)
+        return b"".join(self.held)
 
     def take_rest(self) -> bytes:
         """Returns what is kept back and keeps it no longer."""
-        rest = b"".join(self._parts)
+        rest = b"".join(self.held)
         self._drop()
         return rest
 
     def _keep(self, data: bytes) -> None:
-        self._parts.append(data)
+        self.held.append(data)
         self._size += len(data)
         self._tail = data[-2:] if len(data) > 1 else (self._tail + data)[-2:]
 
     def _drop(self) -> None:
-        self._parts = []
+        self.held = []
         self._size = 0
         self._tail = b""
 

@@ -134,12 +134,22 @@ class Tap:
     def watch(self, block: bytes) -> None:
         """Sees a block of whole events."""
         self.events += block.count(b"\ndata:") + block.startswith(b"data:")
+        if self.may_pass(block):
+            return
+        if self._repairs and not self.tool_calls_seen:
+            self.tool_calls_seen = _TOOL_CALLS.search(block) is not None
+        found = payloads(block)
+        if self.began_silent and self.events == len(found):
+            self.began_silent = False  # it is looked at with the rest of its block
+        for payload in found:
+            self._see(payload)
+
+    def may_pass(self, block: bytes) -> bool:
+        """Whether a block of whole events, bare or framed as a chunk, can tell nothing but text."""
         # ``find``: ``in`` first tries the needle as a number, by way of an exception.
         find = block.find
-        if self._repairs and not self.tool_calls_seen:
-            self.tool_calls_seen = find(b'"tool_calls"') >= 0 and bool(_TOOL_CALLS.search(block))
         at = find(_FINISH)
-        if (
+        return not (
             # One finish reason that is null is what most blocks have: no need to look twice.
             (
                 at >= 0
@@ -152,13 +162,9 @@ class Tap:
             or (find(b'"usage"') >= 0 and _tells(block, b'"usage"'))
             or find(b"[DONE]") >= 0
             or find(b"error") >= 0
+            or (self._repairs and not self.tool_calls_seen and find(b'"tool_calls"') >= 0)
             or (self._ends_by_event and find(b"response.") >= 0)
-        ):
-            found = payloads(block)
-            if self.began_silent and self.events == len(found):
-                self.began_silent = False  # it is looked at with the rest of its block
-            for payload in found:
-                self._see(payload)
+        )
 
     def premature_done(self, block: bytes) -> int | None:
         """Where a ``[DONE]`` begins that neither a finish reason nor an error preceded; call it

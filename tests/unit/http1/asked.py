@@ -58,7 +58,7 @@ class Call:
         assert self.connection is not None
         self.told.append((status, list(headers), self.connection.length))
 
-    def on_body(self, data: bytes, framed: bytes = b"") -> None:
+    def on_body(self, data: bytes) -> None:
         self.told.append(data)
 
     def on_end(self) -> None:

@@ -1,13 +1,13 @@
-"""A read that is one chunk is told by its length, and is what a parser would say it is."""
+"""A read that is one chunk is known by its length, and is what a parser would say it is."""
 
 from __future__ import annotations
 
 import httptools
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nexus.http1.chunk import whole_chunk
+from nexus.http1.chunk import size_line
+from nexus.http1.headers import Headers
 from nexus.http1.upstream import UpstreamConnection
 from tests.unit.http1.asked import Call, Owner, Wire
 
@@ -42,11 +42,19 @@ def _parsed(data: bytes) -> list[object]:
     return told.events
 
 
-@given(body=st.binary(min_size=1, max_size=9_000) | st.integers(1, 9_000).map(lambda n: b"\n" * n))
-def test_one_chunk_is_known(body: bytes) -> None:
-    """Every chunk of a usual size, whatever is in it."""
-    data = b"%x\r\n%b\r\n" % (len(body), body)
-    assert whole_chunk(data) == body
+def _one_chunk(read: bytes) -> bytes | None:
+    """The body of a read that is exactly one chunk."""
+    start, size = size_line(len(read))
+    if size and read.startswith(start) and read.endswith(b"\r\n"):
+        return read[len(start) : -2]
+    return None
+
+
+def test_every_length_has_its_size_line() -> None:
+    """The lengths that chunks of 1 to 70,000 bytes take have theirs; others have none."""
+    lines = {len(b"%x" % size) + size + 4: (b"%x\r\n" % size, size) for size in range(1, 70_000)}
+    for length in range(max(lines) + 1):
+        assert size_line(length) == lines.get(length, (b"", 0)), length
 
 
 _SIZES = [b"%x", b"%X", b"%04x", b"0x%x", b"%x;a=b"]
@@ -69,7 +77,7 @@ _ENDS = [b"", b"\r", b"\r\n", b"0\r\n\r\n", b"\r\n0\r\n\r\n", b"\r\n1\r\nx\r\n"]
 @example(data=b"\r\n\r\n\r\n")
 def test_what_is_taken_for_one_chunk_is_one(data: bytes) -> None:
     """A parser finds the same body, one chunk that is over, and nothing else."""
-    body = whole_chunk(data)
+    body = _one_chunk(data)
     if body is not None:
         assert _parsed(data) == ["begins", body, "complete"]
 
@@ -100,13 +108,29 @@ def _answers(draw: st.DrawFn) -> list[list[bytes]]:
     return answers
 
 
-def _asked(answers: list[list[bytes]], *, discards_at: int) -> object:
-    """What is told of them, read by read, up to where the asker has enough."""
+def _asked(answers: list[list[bytes]], *, discards_at: int, takes: int) -> object:
+    """What is told of them, read by read, up to where the asker has enough. It takes every chunk
+    before the parser, of every ``takes`` that there are."""
 
     class Asking(Call):
-        def on_body(self, data: bytes, framed: bytes = b"") -> None:
+        chunks = 0
+
+        def on_head(self, status: int, headers: Headers) -> None:
+            super().on_head(status, headers)
+            connection.chunk_taker = self.take if takes else None
+
+        def take(self, read: bytes) -> bool:
+            body = _one_chunk(read)
+            if body is None:
+                return False
+            self.chunks += 1
+            if self.chunks % takes == 0:
+                self.on_body(body)
+                return True
+            return False
+
+        def on_body(self, data: bytes) -> None:
             super().on_body(data)
-            assert framed in (b"", b"%x\r\n%b\r\n" % (len(data), data))
             if len(self.told) == discards_at:
                 connection.discard()
 
@@ -129,12 +153,59 @@ def _asked(answers: list[list[bytes]], *, discards_at: int) -> object:
     return told, call.told, wire.closing, owner.free, owner.gone
 
 
-@given(answers=_answers(), discards_at=st.integers(0, 12))
-def test_a_connection_that_knows_chunks_tells_the_same(
-    answers: list[list[bytes]], discards_at: int
+@given(answers=_answers(), discards_at=st.integers(0, 12), takes=st.integers(1, 3))
+def test_who_takes_chunks_is_told_the_same(
+    answers: list[list[bytes]], discards_at: int, takes: int
 ) -> None:
-    """However a stream is cut, its asker is told the same, read by read, with and without."""
-    short = _asked(answers, discards_at=discards_at)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(UpstreamConnection, "on_chunk_complete", lambda _: None)
-        assert short == _asked(answers, discards_at=discards_at)
+    """However a stream is cut, the asker is told the same, read by read, as by the parser alone."""
+    assert _asked(answers, discards_at=discards_at, takes=takes) == _asked(
+        answers, discards_at=discards_at, takes=0
+    )
+
+
+def test_a_taker_is_of_one_answer_only() -> None:
+    """The next answer on the connection is not asked of who took the last one's chunks."""
+    connection = UpstreamConnection(Owner())
+    connection.connection_made(Wire())  # type: ignore[arg-type]
+    reads = [_HEAD + b"1\r\na\r\n", b"1\r\nb\r\n", b"0\r\n\r\n"]
+    taken: list[bytes] = []
+
+    class First(Call):
+        def on_head(self, status: int, headers: Headers) -> None:
+            connection.chunk_taker = self.take
+
+        def take(self, read: bytes) -> bool:
+            taken.append(read)
+            return read == reads[1]
+
+    for call, told in ((First(), [b"a", "end"]), (Call(), [b"a", b"b", "end"])):
+        call.connection = connection
+        connection.start(call, b"", b"")
+        for read in reads:
+            connection.data_received(read)
+        assert call.told[-len(told) :] == told
+    assert taken == reads[1:]
+
+
+def test_a_taker_that_raises_is_told_of_it() -> None:
+    """As for every method of who asked: the connection is discarded, the fault is its own."""
+    connection = UpstreamConnection(owner := Owner())
+    connection.connection_made(Wire())  # type: ignore[arg-type]
+    crashes: list[BaseException] = []
+
+    class Clumsy(Call):
+        def take(self, read: bytes) -> bool:
+            raise ValueError(read)
+
+        def on_crash(self, error: BaseException) -> None:
+            crashes.append(error)
+
+    call = Clumsy()
+    call.connection = connection
+    connection.start(call, b"", b"")
+    connection.data_received(_HEAD + b"1\r\na\r\n")
+    connection.chunk_taker = call.take
+    connection.data_received(b"1\r\nb\r\n")
+    assert [str(error) for error in crashes] == [str(ValueError(b"1\r\nb\r\n"))]
+    assert owner.gone
+    assert not connection.usable

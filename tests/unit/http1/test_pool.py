@@ -94,7 +94,7 @@ class Call:
     def on_head(self, status: int, headers: Headers) -> None:
         """A head."""
 
-    def on_body(self, data: bytes, framed: bytes = b"") -> None:
+    def on_body(self, data: bytes) -> None:
         """A part."""
         self.body += data
 
@@ -287,7 +287,7 @@ async def test_a_fault_in_the_caller_is_its_own() -> None:
     """A callback that raises is told of its own fault, and its connection is discarded."""
 
     class Clumsy(Call):
-        def on_body(self, data: bytes, framed: bytes = b"") -> None:
+        def on_body(self, data: bytes) -> None:
             raise ValueError("a fault")
 
     async with backend() as one:
