@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import signal
 import sys
 
@@ -14,6 +13,7 @@ from nexus.config.loader import ConfigError, Loaded
 from nexus.config.schema import LoggingConfig
 from nexus.core.backend import EngineKind
 from nexus.discovery.nearness import Nearness, nearness
+from nexus.runtime.collecting import CycleCollector
 from nexus.runtime.fleet import check_fleet
 from nexus.runtime.gateway import Gateway, raise_descriptor_limit
 from nexus.runtime.probing import probe_url
@@ -23,7 +23,7 @@ from nexus.telemetry.access import AccessLog
 from nexus.telemetry.logs import configure_logging, finish_logging, get_logger
 from nexus.telemetry.text import printable
 
-__all__ = ["run", "tune_collector"]
+__all__ = ["run"]
 
 _SERVERS = {
     EngineKind.OLLAMA: "an Ollama server",
@@ -92,7 +92,8 @@ async def serve(loaded: Loaded, source: ConfigSource | None = None) -> int:
         sys.stderr.write(f"nexus: {await _why_not(loaded, error)}\n")
         await gateway.stop()
         return 1
-    tune_collector()
+    collector = CycleCollector(loop, lambda: gateway.plane.in_flight)
+    collector.start()
     where = {"config": str(loaded.path)} if loaded.path else {}
     if not loaded.config.server.unix:
         where["dashboard"] = f"{gateway.url}/"
@@ -105,6 +106,7 @@ async def serve(loaded: Loaded, source: ConfigSource | None = None) -> int:
         )
     await stop.wait()
     log.info("draining", in_flight=gateway.plane.in_flight)
+    collector.close()
     await gateway.drain(cut_now)
     await gateway.stop()
     log.info("stopped")
@@ -125,14 +127,6 @@ def _on_hangup(reloader: Reloader | None) -> None:
         get_logger("config").warning("reload_unavailable", hint="there is no file to read again")
     else:
         reloader.ask()
-
-
-def tune_collector() -> None:
-    """What is loaded now stays for good: the cycle collector need not look at it ever again, nor
-    run every few requests for garbage that calls do not make (8 % of a request's CPU)."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 async def _why_not(loaded: Loaded, error: OSError) -> str:
