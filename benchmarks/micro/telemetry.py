@@ -29,8 +29,8 @@ from nexus.config.loader import Loaded
 from nexus.config.schema import Config, ServerConfig
 from nexus.core.backend import BackendSpec, EngineKind
 from nexus.core.call import Outcome, RequestProfile
-from nexus.runtime.gateway import Gateway
 from nexus.runtime.collecting import tune_collector
+from nexus.runtime.gateway import Gateway
 from nexus.telemetry.access import AccessLog, json_line
 from nexus.telemetry.events import EventHub
 from nexus.telemetry.history import History
