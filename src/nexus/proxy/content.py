@@ -21,6 +21,7 @@ class LoggedExchange(Exchange):
     """A call that tells what was asked and answered: one line of the component ``content`` when it
     is over, with at most 16 KiB of each side as they went over the wire."""
 
+    # No __slots__ here: what is set once in a while has its default in the class.
     _asked = b""
     _told = b""
     _told_bytes = 0

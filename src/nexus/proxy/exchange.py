@@ -80,6 +80,8 @@ _PLAIN_ANSWER = (
 _EVENT_STREAM = (
     b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
+_NO_FIELDS: Headers = []
+"""Never changed: what takes its place is another list."""
 _OUTCOME_OF_KIND = {FailureKind.TIMEOUT: Outcome.TIMEOUT}
 
 
@@ -98,39 +100,54 @@ class CallState(Enum):
 class Exchange:
     """One call from a client: its request, its attempts, its answer."""
 
-    # What most calls never touch stands here once, not in every call: no __slots__, on purpose
-    # (docs/decisions/0008). A plain call must not set more than 30 attributes.
-    state = CallState.NEW
-    committed = False
-    """Whether the client has seen something of this backend's answer."""
-    relay: Relay | None = None
-    upstream_status = 0
-    client_credential = False
-    _view: BodyView | None = None
-    _cors: Headers = []  # noqa: RUF012 - replaced whole, never changed
-    _index = 0
-    _attempts = 0
-    _attempt_at_s = 0.0
-    _failed: tuple[Failed, ...] = ()
-    _poisoned: tuple[Scored, ...] = ()
-    _connection: UpstreamConnection | None = None
-    _dial: Dial | None = None
-    _outgoing = (b"", b"")
-    _stale_retried = False
-    _is_trial = False
-    _streams = False
-    _silent_s = 0.0
-    _keepalive_s = 0.0
-    last_read_s = 0.0
-    _timer: DeadlineQueue[Exchange] | None = None
-    _held_answer_bytes = 0
-    _upstream_headers: Headers = []  # noqa: RUF012 - replaced whole, never changed
-    _head = b""
-    _chunked = False
-    _early_head = False
-    _close_after = False
-    _answered: ServerConnection | None = None
-    _warning = b""
+    __slots__ = (
+        "_answered",
+        "_attempt_at_s",
+        "_attempts",
+        "_began_s",
+        "_body",
+        "_chunked",
+        "_client",
+        "_close_after",
+        "_connection",
+        "_cors",
+        "_dial",
+        "_early_head",
+        "_failed",
+        "_fields",
+        "_head",
+        "_held_answer_bytes",
+        "_held_bytes",
+        "_index",
+        "_is_trial",
+        "_keepalive_s",
+        "_link",
+        "_outgoing",
+        "_plan",
+        "_plane",
+        "_poisoned",
+        "_record",
+        "_request",
+        "_scored",
+        "_silent_s",
+        "_stale_retried",
+        "_streams",
+        "_timer",
+        "_upstream_headers",
+        "_view",
+        "_warning",
+        "client_credential",
+        "committed",
+        "endpoint",
+        "last_read_s",
+        "profile",
+        "relay",
+        "request_id",
+        "state",
+        "upstream_status",
+    )
+
+    # Set by the first attempt.
     _plan: Plan
     _scored: Scored
     _link: Link
@@ -166,6 +183,37 @@ class Exchange:
             bytes_in=len(body),
             attempts=[],
         )
+        self.state = CallState.NEW
+        self.committed = False
+        """Whether the client has seen something of this backend's answer."""
+        self.relay: Relay | None = None
+        self.upstream_status = 0
+        self.client_credential = False
+        self._view: BodyView | None = None
+        self._cors: Headers = _NO_FIELDS
+        self._index = 0
+        self._attempts = 0
+        self._attempt_at_s = 0.0
+        self._failed: tuple[Failed, ...] = ()
+        self._poisoned: tuple[Scored, ...] = ()
+        self._connection: UpstreamConnection | None = None
+        self._dial: Dial | None = None
+        self._outgoing = (b"", b"")
+        self._stale_retried = False
+        self._is_trial = False
+        self._streams = False
+        self._silent_s = 0.0
+        self._keepalive_s = 0.0
+        self.last_read_s = 0.0
+        self._timer: DeadlineQueue[Exchange] | None = None
+        self._held_answer_bytes = 0
+        self._upstream_headers: Headers = _NO_FIELDS
+        self._head = b""
+        self._chunked = False
+        self._early_head = False
+        self._close_after = False
+        self._answered: ServerConnection | None = None
+        self._warning = b""
 
     # --- begin ------------------------------------------------------------------------------
 
