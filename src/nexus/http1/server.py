@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from math import inf
@@ -307,7 +306,7 @@ class ServerConnection(asyncio.Protocol):
         self._want_continue = False
         self._refusal: ApiError | None = None
         self._no_more = False
-        self._ready: deque[Request] = deque()
+        self._ready: list[Request] = []  # 64 at most; a deque takes 700 bytes a connection more
         self._backlog: list[bytes] = []
         self._backlog_bytes = 0
         self._busy = False
@@ -921,7 +920,7 @@ class ServerConnection(asyncio.Protocol):
                 if self._ready:
                     if self.write_paused:
                         break  # who does not read its answers gets no further ones
-                    self._hand_over(self._ready.popleft())
+                    self._hand_over(self._ready.pop(0))
                 elif self._backlog:
                     data = b"".join(self._backlog)
                     self._backlog.clear()
