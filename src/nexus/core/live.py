@@ -7,6 +7,7 @@ else is an immutable snapshot. Whoever reads them gets what is true now.
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 
 from nexus.core.ewma import Ewma
 
@@ -29,13 +30,15 @@ class BackendLive:
     ``kv_usage``: how full its KV cache was then, 0 to 1, ``None`` unknown.
     ``parked_until_s``: it asked for patience (Retry-After), monotonic seconds. ``breaker``,
     ``open_until_s``, ``trial_in_flight``: the circuit breaker's state, moved only by
-    ``health/breaker.py``. ``ttft``: model id → average seconds to the first token of real traffic;
+    ``health/breaker.py``, as is ``answered_s``, when a call last ended well (monotonic seconds).
+    ``ttft``: model id → average seconds to the first token of real traffic;
     ``probe_s``: of the health check's round trip, used until there is traffic. ``version`` grows
     with every change that could move the backend in the order of attempt, so that the router works
     a score out anew only then: whoever sets one of these fields and not by a method adds 1.
     """
 
     __slots__ = (
+        "answered_s",
         "begun_since_poll",
         "breaker",
         "consecutive_failures",
@@ -76,6 +79,7 @@ class BackendLive:
         self.opened_times = 0
         self.trial_in_flight = False
         self.consecutive_failures = 0
+        self.answered_s = -inf
         self.window_began_s = 0.0
         self.window_calls = 0
         self.window_failures = 0

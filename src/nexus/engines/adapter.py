@@ -42,8 +42,9 @@ class Answer(msgspec.Struct, frozen=True):
     """What came back, or what went wrong.
 
     ``status`` 0 means no HTTP answer: then ``error`` says why and ``refused`` whether nobody
-    listens there (connection refused, as opposed to a timeout or a wrong answer), ``ours`` whether
-    we lacked a descriptor or a port to ask at all. Header names are lower case.
+    listens there (connection refused, as opposed to a timeout or a wrong answer), ``unreached``
+    whether there was no connection either, ``ours`` whether we lacked a descriptor or a port to ask
+    at all. Header names are lower case.
     """
 
     status: int
@@ -51,6 +52,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     error: str = ""
     refused: bool = False
+    unreached: bool = False
     ours: bool = False
 
 

@@ -44,6 +44,7 @@ def state(live: BackendLive, now_s: float) -> BreakerState:
 def record_success(live: BackendLive, now_s: float) -> None:
     """A call ended well: closes the breaker, whatever it was, and forgets the failures."""
     live.consecutive_failures = 0
+    live.answered_s = now_s
     if live.breaker is BreakerState.CLOSED:
         _count(live, now_s, failed=False)
         return

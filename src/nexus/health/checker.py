@@ -19,7 +19,8 @@ from nexus.engines.adapter import Adapter, CheckResult, Health
 from nexus.engines.fingerprint import Fingerprinting
 from nexus.health.probe import FetchAsk, Probe, poll_load, probe
 from nexus.health.report import CheckReport
-from nexus.health.state import HealthSettings, HealthState
+from nexus.health.signs import Signs, contradicted
+from nexus.health.state import HealthSettings, HealthState, Transition
 
 __all__ = ["HealthChecker"]
 
@@ -65,7 +66,8 @@ class HealthChecker:
     ``fetch`` makes one request and never raises; ``report`` takes each check's outcome;
     ``on_error`` every exception that is a fault of our own, with the backend's name. ``clock`` is
     monotonic, ``wall_clock`` Unix time, both in seconds; ``live_of`` finds a backend's live figures
-    (``KeyError``: gone); ``on_wake`` is called when the machine slept.
+    (``KeyError``: gone), ``signs_of`` what calls have seen of it; ``on_wake`` is called when the
+    machine slept.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class HealthChecker:
         on_error: Callable[[str, Exception], None],
         rng: Random,
         live_of: Callable[[str], BackendLive] | None = None,
+        signs_of: Callable[[str], Signs] = lambda _: Signs(),
         on_wake: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -92,6 +95,7 @@ class HealthChecker:
         self._on_error = on_error
         self._rng = rng
         self._live_of = live_of
+        self._signs_of = signs_of
         self._on_wake = on_wake
         self._clock = clock
         self._wall_clock = wall_clock
@@ -231,19 +235,17 @@ class HealthChecker:
     async def _check(self, watched: _Watched) -> None:
         async with watched.lock:
             settings = self._settings
-            watched.began_s = self._clock()
             watched.due_s = inf
             try:
-                done = await self._probe(watched, settings)
+                done, transition = await self._look_twice(watched, settings)
             except asyncio.CancelledError:
                 # Whoever asked for this check is gone; the backend still needs one.
                 self._hasten(watched, self._clock())
                 raise
             now_s = self._clock()
-            if done.hindered:
+            if transition is None:
                 self._hasten(watched, now_s + _HINDERED_DELAY_S)
                 return
-            transition = watched.state.apply(done.result, now_s, settings, self._rng)
             watched.state = transition.state
             watched.engine = self._remembered(watched, done.engine)
             if done.result.models is not None:
@@ -252,6 +254,34 @@ class HealthChecker:
             self._hasten(watched, now_s + transition.delay_s)
             if self._watched.get(watched.backend.name) is watched:
                 self._tell(watched, done, now_s)
+
+    async def _look_twice(
+        self, watched: _Watched, settings: HealthSettings
+    ) -> tuple[Probe, Transition | None]:
+        """A check and what it leads to (``None``: to nothing, it was hindered). One that would cost
+        the backend its calls although they have seen signs of life since it began is made again;
+        the second one decides."""
+        before = self._signs_of(watched.backend.name)
+        done, transition = await self._look(watched, settings)
+        lost = (
+            transition is not None
+            and watched.state.status is BackendStatus.HEALTHY
+            and transition.state.status is BackendStatus.UNHEALTHY
+        )
+        if lost and contradicted(
+            done, watched.began_s, before, self._signs_of(watched.backend.name)
+        ):
+            return await self._look(watched, settings)
+        return done, transition
+
+    async def _look(
+        self, watched: _Watched, settings: HealthSettings
+    ) -> tuple[Probe, Transition | None]:
+        watched.began_s = self._clock()
+        done = await self._probe(watched, settings)
+        if done.hindered:
+            return done, None
+        return done, watched.state.apply(done.result, self._clock(), settings, self._rng)
 
     def _remembered(self, watched: _Watched, found: EngineKind | None) -> EngineKind | None:
         """The engine that the next check need not find out again: not while another server may come

@@ -53,7 +53,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """What one check came to. ``engine`` is ``None`` when unknown, ``label`` what a fingerprint
     calls the program and ``found`` all that it found (``None``: not asked for); ``duration_s`` is
     of the whole check, ``round_trip_s`` of its first round if that had an HTTP answer.
-    ``hindered``: we lacked the means to ask, so it says nothing of the backend."""
+    ``hindered``: we lacked the means to ask, so it says nothing of the backend. ``unanswered``:
+    none of its requests had an HTTP answer; ``unreached``: none had a connection either."""
 
     engine: EngineKind | None
     result: CheckResult
@@ -62,6 +63,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     round_trip_s: float | None = None
     found: Fingerprint | None = None
     hindered: bool = False
+    unanswered: bool = False
+    unreached: bool = False
 
 
 class _Line:
@@ -73,8 +76,11 @@ class _Line:
         "_end_s",
         "_fetch",
         "_timeout_s",
+        "answered",
         "answers",
+        "asked",
         "hindered",
+        "reached",
         "round_trip_s",
     )
 
@@ -89,6 +95,7 @@ class _Line:
         self.answers: tuple[Answer, ...] = ()
         self.round_trip_s: float | None = None
         self.hindered = False
+        self.asked = self.answered = self.reached = False
 
     async def ask(self, asks: tuple[Ask, ...]) -> tuple[Answer, ...]:
         """Answers to ``asks`` in their order, all within one timeout."""
@@ -116,12 +123,16 @@ class _Line:
         timeout_s = end_s - self._clock()
         if timeout_s <= 0:
             return Answer(status=0, error=f"no time left to ask for {ask.path}")
+        self.asked = True
         try:
             async with asyncio.timeout(timeout_s + _GRACE_S):
                 answer = await self._fetch(self._backend, ask, timeout_s)
                 self.hindered = self.hindered or answer.ours
+                self.answered = self.answered or answer.status != 0
+                self.reached = self.reached or not answer.unreached
                 return answer
         except TimeoutError:
+            self.reached = True  # for all that is known
             return Answer(status=0, error=f"no answer within {self._timeout_s:g} s")
 
 
@@ -177,6 +188,8 @@ async def probe(
         duration_s=clock() - began_s,
         round_trip_s=line.round_trip_s,
         hindered=line.hindered,
+        unanswered=line.asked and not line.answered,
+        unreached=line.asked and not line.reached,
     )
 
 

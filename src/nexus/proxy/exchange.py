@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum
-from math import ceil
+from math import ceil, inf
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -593,6 +593,11 @@ class Exchange:
     def is_at(self, live: BackendLive) -> bool:
         """Whether its attempt is at the backend with these figures, whatever that is called."""
         return self._scored.candidate.live is live
+
+    @property
+    def heard_s(self) -> float:
+        """When the body of the answer at hand was last read, or its client caught up with it."""
+        return self.last_read_s if self.last_read_s > self._attempt_at_s else -inf
 
     def on_backend_lost(self, failure: AttemptFailure) -> None:
         """The backend turned unhealthy: a call that is not committed goes elsewhere (§ 5.3)."""

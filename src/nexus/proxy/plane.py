@@ -15,6 +15,7 @@ from nexus.core.limits import Budget, TokenBucket
 from nexus.core.live import BackendLive
 from nexus.core.snapshot import Snapshot
 from nexus.dialects.errors import error_body
+from nexus.health.signs import Signs
 from nexus.http1.headers import Headers, serialise_response
 from nexus.http1.message import Request
 from nexus.http1.server import ClientHandler, ServerConnection
@@ -351,6 +352,17 @@ class DataPlane:
         if link is None:
             return 0, 0, 0
         return link.pool.open, link.pool.idle, link.pool.opened_total
+
+    def signs(self, name: str) -> Signs:
+        """What calls have seen of a backend: nothing of one that is not known."""
+        link = self._links.get(name)
+        live = self.snapshot.live.get(name)
+        if link is None or live is None:
+            return Signs()
+        coming_s = [one.heard_s for one in link.active if one.is_at(live)]
+        return Signs(
+            connects=link.pool.connects.seconds.count, heard_s=max((live.answered_s, *coming_s))
+        )
 
 
 def _status(snapshot: Snapshot, live: BackendLive) -> BackendStatus | None:

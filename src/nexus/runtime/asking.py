@@ -23,6 +23,7 @@ async def fetch_answer(link: Link, ask: Ask, timeout_s: float) -> Answer:
         head += b"content-type: application/json\r\n"
     if method == b"POST":
         head += b"content-length: %d\r\n" % len(body)
+    opened = link.pool.opened_total
     try:
         fetched = await fetch(
             link.pool,
@@ -36,6 +37,10 @@ async def fetch_answer(link: Link, ask: Ask, timeout_s: float) -> Answer:
             status=0,
             error=failure.message,
             refused=failure.kind is FailureKind.CONNECT and "refused" in failure.message,
+            # Of several requests at once one that connects counts for all: that errs on the side of
+            # a backend that takes connections and is silent.
+            unreached=failure.kind is FailureKind.CONNECT
+            or (failure.kind is FailureKind.TIMEOUT and link.pool.opened_total == opened),
             ours=failure.kind is FailureKind.OURS,
         )
     except asyncio.CancelledError:

@@ -40,6 +40,16 @@ def test_a_success_between_keeps_it_closed() -> None:
     assert breaker.state(live, 5.0) is CLOSED
 
 
+def test_it_remembers_when_a_call_last_ended_well() -> None:
+    """Whatever its state; failures are no sign of life."""
+    live = BackendLive()
+    breaker.record_success(live, 1.0)
+    breaker.record_failure(live, 2.0, hard=True)
+    assert live.answered_s == 1.0
+    breaker.record_success(live, 3.0)
+    assert (live.answered_s, breaker.state(live, 3.0)) == (3.0, CLOSED)
+
+
 def test_a_refused_connection_opens_it_at_once() -> None:
     """Nobody listens there: one hard failure is enough."""
     live = BackendLive()

@@ -9,7 +9,15 @@ import pytest
 from nexus.core.backend import Backend, EngineKind
 from nexus.engines.adapter import Answer, Ask, Check, CheckResult, Health
 from nexus.health.probe import Probe, ProbeOverrunError, drive, poll_load, probe
-from tests.unit.health.virtual import FakeAdapter, VirtualTime, backend, fake_fingerprint
+from tests.unit.health.virtual import (
+    REFUSED,
+    TIMEOUT,
+    UNREACHED,
+    FakeAdapter,
+    VirtualTime,
+    backend,
+    fake_fingerprint,
+)
 
 
 class ScriptedAdapter(FakeAdapter):
@@ -128,6 +136,37 @@ async def test_a_check_may_ask_nothing() -> None:
         raise AssertionError("nothing was to be asked")
 
     assert (await drive(silent(), ask)).health is Health.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("answers", "unanswered", "unreached"),
+    [
+        ((REFUSED, UNREACHED), True, True),
+        ((UNREACHED, TIMEOUT), True, False),
+        ((TIMEOUT, TIMEOUT), True, False),
+        ((UNREACHED, Answer(status=500)), False, False),
+        ((Answer(status=200), Answer(status=200)), False, False),
+    ],
+)
+async def test_a_check_tells_how_far_it_came(
+    answers: tuple[Answer, ...], unanswered: bool, unreached: bool
+) -> None:
+    """Without a connection, without an answer, or with one at least: all its requests count."""
+
+    async def fetch(_: Backend, ask: Ask, limit_s: float) -> Answer:
+        return answers[int(ask.path[1:])]
+
+    done = await probe(
+        backend(),
+        engine=EngineKind.VLLM,
+        known=(),
+        adapters=lambda _: ScriptedAdapter(("/0",), ("/1",)),
+        fingerprint=fake_fingerprint,
+        fetch=fetch,
+        timeout_s=5.0,
+        clock=VirtualTime().clock,
+    )
+    assert (done.unanswered, done.unreached) == (unanswered, unreached)
 
 
 async def test_a_fetch_that_overstays_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

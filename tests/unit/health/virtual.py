@@ -31,6 +31,7 @@ from nexus.engines.adapter import (
 from nexus.engines.fingerprint import Fingerprint, Fingerprinting
 from nexus.health.checker import HealthChecker
 from nexus.health.report import CheckReport
+from nexus.health.signs import Signs
 from nexus.health.state import HealthSettings
 
 UNIX_S = 1_800_000_000.0
@@ -130,8 +131,9 @@ def fake_fingerprint() -> Fingerprinting:
     )
 
 
-REFUSED = Answer(status=0, error="connection refused", refused=True)
+REFUSED = Answer(status=0, error="connection refused", refused=True, unreached=True)
 TIMEOUT = Answer(status=0, error="timeout")
+UNREACHED = Answer(status=0, error="no connection", unreached=True)
 
 
 def models_answer(*names: str) -> Answer:
@@ -171,6 +173,7 @@ class Fleet:
         self.errors: list[tuple[str, Exception]] = []
         self.woken = 0
         self.live: dict[str, BackendLive] = {}
+        self.signs: dict[str, Callable[[], Signs]] = {}
         self.adapter = FakeAdapter(EngineKind.VLLM, tells_load=tells_load)
         self.checker = HealthChecker(
             settings=settings or HealthSettings(),
@@ -181,6 +184,7 @@ class Fleet:
             on_error=lambda name, error: self.errors.append((name, error)),
             rng=Random(7),
             live_of=self.live.__getitem__,
+            signs_of=lambda name: self.signs.get(name, Signs)(),
             on_wake=self.wake,
             clock=self.time.clock,
             wall_clock=self.time.wall_clock,
