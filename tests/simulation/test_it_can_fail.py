@@ -12,7 +12,7 @@ import pytest
 
 from nexus.core.limits import Budget
 from nexus.core.live import BackendLive
-from nexus.health import breaker, state
+from nexus.health import breaker, checker, state
 from nexus.http1.pool import Pool
 from nexus.http1.timers import DeadlineQueue
 from nexus.http1.upstream import UpstreamConnection
@@ -37,6 +37,7 @@ _KNOWN = {
     "a slow client is not waited for": 21,
     "a slow client is never read for again": 271,
     "lost backends are checked once a minute": 139,
+    "a check is right although a call has connected since": 562455,
 }
 """Where what is rarely noticed is noticed, so that no time is lost with looking for it."""
 
@@ -117,6 +118,12 @@ _MUTATIONS: dict[str, tuple[object, str, Callable[..., Any] | float, str]] = {
     "routing raises": (Router, "route", _raises, "a fault of our own"),
     "bytes are said twice": (Exchange, "send", _said_again, "twice"),
     "lost backends are checked once a minute": (state, "_LONGEST_DELAY_S", 60.0, "not healthy"),
+    "a check is right although a call has connected since": (
+        checker,
+        "contradicted",
+        _never,
+        "a call after all healed",
+    ),
 }
 
 

@@ -30,6 +30,14 @@ def test_no_run_breaks_an_invariant(first: int) -> None:
             pytest.fail(told(simulate(broken[0][0]))[-20_000:])
 
 
+def test_an_outage_that_is_over_takes_no_call() -> None:
+    """A check that began in the outage fails 13 ms after its end, while the only call has been
+    sent to that backend since: it is answered. (That this seed is such a run is held by
+    ``test_it_can_fail``.)"""
+    with simulated_time():
+        assert simulate(562455).broken == []
+
+
 def test_the_same_seed_gives_the_same_run() -> None:
     """Bit for bit, whatever ran before, in any process, whatever its hashes."""
     with simulated_time():

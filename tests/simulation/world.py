@@ -289,14 +289,12 @@ class World:
             if backend.status.value == "draining":
                 store.resume(name)
         names = list(store.snapshot.backends)
-        timeout_s = self.scenario.health.timeout_seconds
-        limit_s = RECOVERY_S + timeout_s
+        limit_s = RECOVERY_S + self.scenario.health.timeout_seconds
 
         def recovered() -> bool:
             return all(store.snapshot.backends[name].routable for name in names)
 
-        loop.run(loop.now_s + timeout_s)  # a check that began before may still tell of the outage
-        if not loop.run(loop.now_s + RECOVERY_S, recovered):
+        if not loop.run(loop.now_s + limit_s, recovered):
             lost = [name for name in names if not store.snapshot.backends[name].routable]
             self.truth.complain(f"{', '.join(lost)} not healthy {limit_s:g} s after all healed")
         if not names:
