@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,12 +17,13 @@ from nexus.http1.server import HttpServer, ServerConnection, ServerLimits
 from nexus.http1.upstream import UpstreamConnection
 from tests.captures import captured_names, read_raw
 from tests.fuzz.target import Target
-from tests.unit.http1.asked import Call, Owner, Wire
+from tests.unit.http1.asked import Call, Owner, Taker, Wire
 from tests.unit.http1.served import FakeTransport, Recorder
 
 __all__ = ["SERVER", "UPSTREAM"]
 
 _PIPELINED_MAX = 60
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,4})\r\n")
 _LIMITS = ServerLimits(head_bytes=600, body_bytes=400)
 
 
@@ -96,14 +98,24 @@ def _run_server(data: bytes) -> None:
         assert _served([first, data]) == known
 
 
-def _told(answers: list[list[bytes]]) -> list[Any]:
+def _chunks(data: bytes) -> list[bytes]:
+    """``data`` in the reads of an engine that writes chunk by chunk, as far as it looks so."""
+    at = data.find(b"\r\n\r\n") + 4
+    reads = [data[:at]]
+    while match := _SIZE.match(data, at):
+        at = match.end() + int(match[1], 16) + 2
+        reads.append(data[match.start() : at])
+    return [read for read in (*reads, data[at:]) if read]
+
+
+def _told(answers: list[list[bytes]], asks: type[Call] = Call) -> list[Any]:
     """What calls one after the other on one connection are told, while it can serve."""
     wire = Wire()
     connection = UpstreamConnection(Owner())
     connection.connection_made(wire)  # type: ignore[arg-type]
     told: list[list[object]] = []
     for pieces in answers:
-        call = Call()
+        call = asks()
         call.connection = connection
         connection.start(call, b"", b"")
         for piece in pieces:
@@ -134,9 +146,11 @@ def _joined(told: list[object]) -> tuple[object, ...]:
 
 
 def _run_upstream(data: bytes) -> None:
-    """Each call ends exactly once; the same is told however the bytes come in."""
+    """Each call ends exactly once; the same is told however the bytes come in, and to who takes
+    whole chunks."""
     whole = _told([[data]])
     assert _told([_pieces(data)]) == whole
+    assert _told([_chunks(data)], Taker) == whole
     known = _told([[data], [data]])
     with _without_memory():
         assert _told([[data], [data]]) == known

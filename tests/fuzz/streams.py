@@ -44,16 +44,19 @@ def _run_sse(data: bytes) -> None:
             block = buffer.feed(piece)
             if block:
                 passed.append(block)
+                may_pass = tap.may_pass(block)
+                assert may_pass == tap.may_pass(b"%x\r\n%b\r\n" % (len(block), block))
+                before = _seen(tap)
                 events += payloads(block)
                 tap.watch(block)
+                assert not may_pass or _seen(tap) == before
                 at = tap.premature_done(block)
                 assert at is None or block[at:].startswith(b"data:")
                 tap.repair(block)
         assert len(buffer.rest) <= _EVENT_MAX + max(map(len, pieces), default=0)
         assert b"".join(passed) + buffer.rest == data
         if not buffer.overflowed:
-            seen.append((events, tap.finish_seen, tap.done_seen, tap.error_seen, tap.whole,
-                         tap.prompt_tokens, tap.completion_tokens))  # fmt: skip
+            seen.append((events, *_seen(tap)))
             for one in passed:
                 assert one.endswith((b"\n", b"\r"))
     assert all(one == seen[0] for one in seen)
@@ -61,6 +64,12 @@ def _run_sse(data: bytes) -> None:
         tap = Tap(terminal, read_chunk)
         tap.watch(data)
         assert 0 <= tap.content_events <= max(tap.events, 0)
+
+
+def _seen(tap: Tap) -> tuple[object, ...]:
+    """All that a tap knows of a stream, the number of its events apart."""
+    return (tap.finish_seen, tap.done_seen, tap.error_seen, tap.whole,
+            tap.prompt_tokens, tap.completion_tokens)  # fmt: skip
 
 
 def _run_ndjson(data: bytes) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from nexus.core.errors import AttemptFailure
+from nexus.http1.chunk import size_line
 from nexus.http1.headers import Headers
 from nexus.http1.upstream import AnswerMemo, UpstreamConnection
 
-__all__ = ["Call", "Owner", "Wire", "told_of"]
+__all__ = ["Call", "Owner", "Taker", "Wire", "one_chunk", "told_of"]
 
 
 class Wire:
@@ -69,6 +70,38 @@ class Call:
 
     def on_crash(self, error: BaseException) -> None:
         raise error
+
+
+def one_chunk(read: bytes) -> bytes | None:
+    """The body of a read that is exactly one chunk."""
+    start, size = size_line(len(read))
+    if size and read.startswith(start) and read.endswith(b"\r\n"):
+        return read[len(start) : -2]
+    return None
+
+
+class Taker(Call):
+    """One who takes chunks before the parser, every one of ``every``; none if that is 0."""
+
+    def __init__(self, every: int = 1) -> None:
+        super().__init__()
+        self._every = every
+        self._chunks = 0
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        super().on_head(status, headers)
+        assert self.connection is not None
+        self.connection.chunk_taker = self.take if self._every else None
+
+    def take(self, read: bytes) -> bool:
+        body = one_chunk(read)
+        if body is None:
+            return False
+        self._chunks += 1
+        if self._chunks % self._every:
+            return False
+        self.on_body(body)
+        return True
 
 
 def told_of(answers: list[bytes]) -> tuple[Any, ...]:

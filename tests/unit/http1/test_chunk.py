@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nexus.http1.chunk import size_line
 from nexus.http1.headers import Headers
 from nexus.http1.upstream import UpstreamConnection
-from tests.unit.http1.asked import Call, Owner, Wire
+from tests.unit.http1.asked import Call, Owner, Taker, Wire, one_chunk
 
 _HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -42,14 +42,6 @@ def _parsed(data: bytes) -> list[object]:
     return told.events
 
 
-def _one_chunk(read: bytes) -> bytes | None:
-    """The body of a read that is exactly one chunk."""
-    start, size = size_line(len(read))
-    if size and read.startswith(start) and read.endswith(b"\r\n"):
-        return read[len(start) : -2]
-    return None
-
-
 def test_every_length_has_its_size_line() -> None:
     """The lengths that chunks of 1 to 70,000 bytes take have theirs; others have none."""
     lines = {len(b"%x" % size) + size + 4: (b"%x\r\n" % size, size) for size in range(1, 70_000)}
@@ -77,7 +69,7 @@ _ENDS = [b"", b"\r", b"\r\n", b"0\r\n\r\n", b"\r\n0\r\n\r\n", b"\r\n1\r\nx\r\n"]
 @example(data=b"\r\n\r\n\r\n")
 def test_what_is_taken_for_one_chunk_is_one(data: bytes) -> None:
     """A parser finds the same body, one chunk that is over, and nothing else."""
-    body = _one_chunk(data)
+    body = one_chunk(data)
     if body is not None:
         assert _parsed(data) == ["begins", body, "complete"]
 
@@ -112,23 +104,7 @@ def _asked(answers: list[list[bytes]], *, discards_at: int, takes: int) -> objec
     """What is told of them, read by read, up to where the asker has enough. It takes every chunk
     before the parser, of every ``takes`` that there are."""
 
-    class Asking(Call):
-        chunks = 0
-
-        def on_head(self, status: int, headers: Headers) -> None:
-            super().on_head(status, headers)
-            connection.chunk_taker = self.take if takes else None
-
-        def take(self, read: bytes) -> bool:
-            body = _one_chunk(read)
-            if body is None:
-                return False
-            self.chunks += 1
-            if self.chunks % takes == 0:
-                self.on_body(body)
-                return True
-            return False
-
+    class Asking(Taker):
         def on_body(self, data: bytes) -> None:
             super().on_body(data)
             if len(self.told) == discards_at:
@@ -142,7 +118,7 @@ def _asked(answers: list[list[bytes]], *, discards_at: int, takes: int) -> objec
     for answer in answers:
         if not connection.usable:
             break
-        call = Asking()
+        call = Asking(takes)
         call.connection = connection
         connection.start(call, b"", b"")
         for read in answer:
