@@ -251,7 +251,7 @@ class _Asker:
     def on_head(self, status: int, headers: Headers) -> None:
         pass
 
-    def on_body(self, data: bytes, framed: bytes = b"") -> None:
+    def on_body(self, data: bytes) -> None:
         pass
 
     def on_end(self) -> None:

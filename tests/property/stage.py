@@ -321,6 +321,11 @@ class Stage:
             "in flight at backends": sum(live.in_flight for live in lives),
             "trials": sum(live.trial_in_flight for live in lives),
             "connections at work": len(self.asked),
+            "chunk takers of nobody": sum(
+                one.chunk_taker is not None
+                for pool in plane.pools.values()
+                for one in pool.idle_ones
+            ),
             "dials waited for": sum(
                 dial.handler is not None for pool in self.dialling for dial in pool.dials
             ),

@@ -66,8 +66,8 @@ class HealthChecker:
     ``fetch`` makes one request and never raises; ``report`` takes each check's outcome;
     ``on_error`` every exception that is a fault of our own, with the backend's name. ``clock`` is
     monotonic, ``wall_clock`` Unix time, both in seconds; ``live_of`` finds a backend's live figures
-    (``KeyError``: gone), ``signs_of`` what calls have seen of it; ``on_wake`` is called when the
-    machine slept.
+    (``KeyError``: gone), ``connects_of`` how often calls have connected to it and ``signs_of`` all
+    that they have seen of it; ``on_wake`` is called when the machine slept.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class HealthChecker:
         on_error: Callable[[str, Exception], None],
         rng: Random,
         live_of: Callable[[str], BackendLive] | None = None,
+        connects_of: Callable[[str], int] = lambda _: 0,
         signs_of: Callable[[str], Signs] = lambda _: Signs(),
         on_wake: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -95,6 +96,7 @@ class HealthChecker:
         self._on_error = on_error
         self._rng = rng
         self._live_of = live_of
+        self._connects_of = connects_of
         self._signs_of = signs_of
         self._on_wake = on_wake
         self._clock = clock
@@ -235,7 +237,6 @@ class HealthChecker:
     async def _check(self, watched: _Watched) -> None:
         async with watched.lock:
             settings = self._settings
-            watched.due_s = inf
             try:
                 done, transition = await self._look_twice(watched, settings)
             except asyncio.CancelledError:
@@ -261,16 +262,15 @@ class HealthChecker:
         """A check and what it leads to (``None``: to nothing, it was hindered). One that would cost
         the backend its calls although they have seen signs of life since it began is made again;
         the second one decides."""
-        before = self._signs_of(watched.backend.name)
+        name = watched.backend.name
+        connects = self._connects_of(name)
         done, transition = await self._look(watched, settings)
         lost = (
             transition is not None
             and watched.state.status is BackendStatus.HEALTHY
             and transition.state.status is BackendStatus.UNHEALTHY
         )
-        if lost and contradicted(
-            done, watched.began_s, before, self._signs_of(watched.backend.name)
-        ):
+        if lost and contradicted(done, watched.began_s, connects, self._signs_of(name)):
             return await self._look(watched, settings)
         return done, transition
 
@@ -278,6 +278,7 @@ class HealthChecker:
         self, watched: _Watched, settings: HealthSettings
     ) -> tuple[Probe, Transition | None]:
         watched.began_s = self._clock()
+        watched.due_s = inf  # whoever asked for a check by now has this one
         done = await self._probe(watched, settings)
         if done.hindered:
             return done, None

@@ -34,9 +34,9 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
     heard_s: float = -inf
 
 
-def contradicted(failed: Probe, began_s: float, before: Signs, now: Signs) -> bool:
-    """Whether a ``failed`` check, begun at ``began_s`` when the signs were those of ``before``, is
-    outweighed by what calls have seen since."""
+def contradicted(failed: Probe, began_s: float, connects: int, now: Signs) -> bool:
+    """Whether a ``failed`` check, begun at ``began_s`` when calls had made so many ``connects``, is
+    outweighed by what they have seen since."""
     if failed.unanswered and now.heard_s > began_s:
         return True
-    return failed.unreached and now.connects > before.connects
+    return failed.unreached and now.connects > connects

@@ -170,6 +170,7 @@ class UpstreamConnection(asyncio.Protocol):
         assert transport is not None
         assert self.handler is None
         self.handler = handler
+        self.chunk_taker = None
         self._got_bytes = False
         # One write: an upstream that answers early must find the whole body on its way (traps).
         if len(body) <= _JOIN_BYTES_MAX:

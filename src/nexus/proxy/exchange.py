@@ -876,7 +876,13 @@ class Exchange:
         chunks; ``None`` if that cannot be."""
         client = self._client
         connection = self._connection
-        if client is None or connection is None or not self._chunked:
+        # An answer that is over has given its connection back: it may be another call's already.
+        if (
+            client is None
+            or connection is None
+            or connection.handler is not self
+            or not self._chunked
+        ):
             return None
         connection.chunk_taker = taker
         return client.transport

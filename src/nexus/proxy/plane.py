@@ -353,6 +353,11 @@ class DataPlane:
             return 0, 0, 0
         return link.pool.open, link.pool.idle, link.pool.opened_total
 
+    def connects(self, name: str) -> int:
+        """How often calls have connected to a backend, 0 to one that is not known."""
+        link = self._links.get(name)
+        return 0 if link is None else link.pool.connects.seconds.count
+
     def signs(self, name: str) -> Signs:
         """What calls have seen of a backend: nothing of one that is not known."""
         link = self._links.get(name)
@@ -360,9 +365,7 @@ class DataPlane:
         if link is None or live is None:
             return Signs()
         coming_s = [one.heard_s for one in link.active if one.is_at(live)]
-        return Signs(
-            connects=link.pool.connects.seconds.count, heard_s=max((live.answered_s, *coming_s))
-        )
+        return Signs(connects=self.connects(name), heard_s=max((live.answered_s, *coming_s)))
 
 
 def _status(snapshot: Snapshot, live: BackendLive) -> BackendStatus | None:

@@ -151,6 +151,7 @@ class Gateway:
             on_error=lambda name, error: self.unexpected(error, f"check of {name}"),
             rng=self.rng,
             live_of=self.store.live,
+            connects_of=self.plane.connects,
             signs_of=self.plane.signs,
             on_wake=self._woke,
         )

@@ -92,7 +92,7 @@ async def serve(loaded: Loaded, source: ConfigSource | None = None) -> int:
         sys.stderr.write(f"nexus: {await _why_not(loaded, error)}\n")
         await gateway.stop()
         return 1
-    collector = CycleCollector(loop, lambda: gateway.plane.in_flight)
+    collector = CycleCollector(loop, lambda: len(gateway.server.connections))
     collector.start()
     where = {"config": str(loaded.path)} if loaded.path else {}
     if not loaded.config.server.unix:

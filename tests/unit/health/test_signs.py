@@ -57,7 +57,7 @@ def test_only_what_is_as_good_as_what_the_check_missed_contradicts_it(
 ) -> None:
     """A connection, who could not connect; an answer, whoever heard none; nothing, a wrong answer;
     and only what came after the check had begun."""
-    assert contradicted(failed, 10.0, Signs(connects=3, heard_s=2.0), now) is expected
+    assert contradicted(failed, 10.0, 3, now) is expected
 
 
 def ever_more_connects() -> Callable[[], Signs]:
@@ -160,6 +160,23 @@ async def test_what_was_heard_before_the_check_began_is_no_news() -> None:
         await fleet.time.advance(4.0)
         assert fleet.asked_at("b") == [0.0, 10.0]
         assert fleet.reports[-1].status is UNHEALTHY
+
+
+async def test_a_suspicion_during_the_first_look_is_answered_by_the_second() -> None:
+    """No third check at once: the second began after the suspicion."""
+    fleet = await found_healthy(ONE_IS_ENOUGH)
+    async with fleet:
+        await fleet.time.advance(10.0)
+        looks = iter((UNREACHED, GOOD, GOOD))
+        fleet.answers["b"] = lambda _: next(looks)
+        fleet.delay_s["b"] = 4.0
+        fleet.signs["b"] = ever_more_connects()
+        fleet.checker.suspect("b")
+        await fleet.time.advance(2.0)
+        fleet.checker.suspect("b")
+        await fleet.time.advance(8.0)
+        assert fleet.asked_at("b") == [0.0, 10.0, 14.0]
+        assert [r.status for r in fleet.reports] == [HEALTHY, HEALTHY]
 
 
 @pytest.mark.parametrize("answer", [Answer(status=404), Answer(status=401)])

@@ -184,6 +184,7 @@ class Fleet:
             on_error=lambda name, error: self.errors.append((name, error)),
             rng=Random(7),
             live_of=self.live.__getitem__,
+            connects_of=lambda name: self.signs.get(name, Signs)().connects,
             signs_of=lambda name: self.signs.get(name, Signs)(),
             on_wake=self.wake,
             clock=self.time.clock,

@@ -41,7 +41,7 @@ class _Loop:
 
 
 @pytest.fixture
-def calls() -> list[int]:
+def clients() -> list[int]:
     return [0]
 
 
@@ -51,9 +51,9 @@ def loop() -> _Loop:
 
 
 @pytest.fixture
-def collector(calls: list[int], loop: _Loop) -> Iterator[CycleCollector]:
+def collector(clients: list[int], loop: _Loop) -> Iterator[CycleCollector]:
     before = gc.get_threshold()
-    one = CycleCollector(cast(asyncio.AbstractEventLoop, loop), lambda: calls[0])
+    one = CycleCollector(cast(asyncio.AbstractEventLoop, loop), lambda: clients[0])
     one.start()
     try:
         yield one
@@ -83,13 +83,17 @@ def test_old_garbage_goes_in_a_quiet_moment(collector: CycleCollector) -> None:
 
 def test_nothing_is_looked_through_for_nothing(collector: CycleCollector) -> None:
     """A gateway at rest does not collect every minute."""
-    _grown(collecting._WORTH_IT - 1)
+    while gc.get_count()[1] < collecting._WORTH_IT - 1:
+        _grown(1)
     assert not collector.look()
 
 
-def test_calls_under_way_are_not_stopped(collector: CycleCollector, calls: list[int]) -> None:
-    """While many are, it waits; at most until very much has come together."""
-    calls[0] = collecting._QUIET_CALLS + 1
+def test_many_clients_are_not_stopped(
+    collector: CycleCollector, clients: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While there are many, it waits; at most until very much has come together."""
+    monkeypatch.setattr(collecting, "_TOO_MANY", 40)
+    clients[0] = collecting._QUIET_CONNECTIONS + 1
     kept, ring = _grown(collecting._WORTH_IT)
     assert not collector.look()
     more, _ = _grown(collecting._TOO_MANY - collecting._WORTH_IT)
