@@ -190,7 +190,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def discard(self) -> None:
         """Ends it now: the call is over, or the answer is not wanted any more."""
-        self.handler = self.chunk_taker = None
+        self.handler = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -477,7 +477,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _fail(self, kind: FailureKind, message: str) -> None:
         handler = self.handler
-        self.handler = self.chunk_taker = None
+        self.handler = None
         self._retire()
         if handler is not None:
             handler.on_failure(AttemptFailure(kind, message), stale=False)

@@ -82,7 +82,7 @@ class EventBuffer:
 
     def take_rest(self) -> bytes:
         """Returns what is kept back and keeps it no longer."""
-        rest = b"".join(self.held)
+        rest = self.rest
         self._drop()
         return rest
 

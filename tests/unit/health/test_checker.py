@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 import pytest
 
-from nexus.core.backend import Backend, BackendStatus, EngineKind, Source
+from nexus.core.backend import Backend, EngineKind, Source
 from nexus.core.live import BackendLive
 from nexus.core.model import Model
 from nexus.engines.adapter import Answer, Ask, Health
@@ -19,20 +19,16 @@ from nexus.health.checker import HealthChecker
 from nexus.health.report import CheckReport
 from nexus.health.state import HealthSettings
 from tests.unit.health.virtual import (
+    GOOD,
+    HEALTHY,
     REFUSED,
     TIMEOUT,
+    UNHEALTHY,
     UNIX_S,
+    UNKNOWN,
     Fleet,
     backend,
-    models_answer,
 )
-
-HEALTHY, UNHEALTHY, UNKNOWN = (
-    BackendStatus.HEALTHY,
-    BackendStatus.UNHEALTHY,
-    BackendStatus.UNKNOWN,
-)
-GOOD = models_answer("m")
 
 
 async def test_a_new_backend_is_checked_at_once() -> None:

@@ -6,26 +6,22 @@ from collections.abc import Callable
 
 import pytest
 
-from nexus.core.backend import BackendStatus, EngineKind
+from nexus.core.backend import EngineKind
 from nexus.engines.adapter import Answer, CheckResult, Health
 from nexus.health.probe import Probe
 from nexus.health.signs import Signs, contradicted
 from nexus.health.state import HealthSettings
 from tests.unit.health.virtual import (
+    GOOD,
+    HEALTHY,
     REFUSED,
     TIMEOUT,
+    UNHEALTHY,
     UNREACHED,
     Fleet,
     backend,
-    models_answer,
 )
 
-HEALTHY, UNHEALTHY, UNKNOWN = (
-    BackendStatus.HEALTHY,
-    BackendStatus.UNHEALTHY,
-    BackendStatus.UNKNOWN,
-)
-GOOD = models_answer("m")
 ONE_IS_ENOUGH = HealthSettings(failure_threshold=1)
 
 

@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 from nexus.core.backend import BackendStatus
 from nexus.engines.adapter import CheckResult, Health
 from nexus.health.state import HealthSettings, HealthState, Transition
-
-UNKNOWN, HEALTHY, UNHEALTHY = (
-    BackendStatus.UNKNOWN,
-    BackendStatus.HEALTHY,
-    BackendStatus.UNHEALTHY,
-)
+from tests.unit.health.virtual import HEALTHY, UNHEALTHY, UNKNOWN
 
 
 def after(*results: Health, config: HealthSettings | None = None) -> list[Transition]:

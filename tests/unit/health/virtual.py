@@ -11,6 +11,7 @@ from random import Random
 from nexus.core.backend import (
     Backend,
     BackendSpec,
+    BackendStatus,
     EngineKind,
     EngineTraits,
     Source,
@@ -131,6 +132,11 @@ def fake_fingerprint() -> Fingerprinting:
     )
 
 
+HEALTHY, UNHEALTHY, UNKNOWN = (
+    BackendStatus.HEALTHY,
+    BackendStatus.UNHEALTHY,
+    BackendStatus.UNKNOWN,
+)
 REFUSED = Answer(status=0, error="connection refused", refused=True, unreached=True)
 TIMEOUT = Answer(status=0, error="timeout")
 UNREACHED = Answer(status=0, error="no connection", unreached=True)
@@ -138,6 +144,9 @@ UNREACHED = Answer(status=0, error="no connection", unreached=True)
 
 def models_answer(*names: str) -> Answer:
     return Answer(status=200, body=",".join(names).encode())
+
+
+GOOD = models_answer("m")
 
 
 def backend(
